@@ -1,0 +1,180 @@
+//! The command `market`: reads the command line, does one thing, ends with its exit code.
+
+mod access;
+mod demo;
+mod fetch;
+mod info;
+mod init;
+mod output;
+mod peers;
+mod prepare;
+mod publish;
+mod search;
+mod service;
+mod sign;
+mod status;
+mod up;
+mod verify;
+mod yank;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use ggen_marketplace::assemble::Layout;
+use tracing_subscriber::EnvFilter;
+
+use output::Output;
+
+/// A package registry without a server.
+#[derive(Debug, Parser)]
+#[command(name = "market", version, max_term_width = 100)]
+struct Cli {
+    /// Directory with everything that this node keeps [default: the platform's data directory]
+    #[arg(long, global = true, env = "MARKET_HOME", value_name = "DIR")]
+    home: Option<PathBuf>,
+    /// Prints JSON for programs
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Makes the keys of a home
+    Init(init::Args),
+    /// Runs a node until it is interrupted
+    Up(up::Args),
+    /// Shows the whole story with three nodes on this machine
+    Demo(demo::Args),
+    /// Signs packages and gives them to the swarm
+    Publish(publish::Args),
+    /// Finds packages by words
+    Search(search::Args),
+    /// Tells of a package and its versions
+    Info(info::Args),
+    /// Brings a package here and checks it
+    Fetch(fetch::Args),
+    /// Hides a version from search and from requirements
+    Yank(yank::Args),
+    /// Takes a yank back
+    Unyank(yank::UnyankArgs),
+    /// Lists the peers that the running node is connected to
+    Peers,
+    /// Tells how the node is doing
+    Status,
+    /// Checks everything on disk
+    Verify,
+}
+
+/// A command that was given wrongly: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+/// A command that has said itself what went wrong: exit code 1, nothing more to print.
+#[derive(Debug, thiserror::Error)]
+#[error("failed")]
+struct Told;
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return wrong_usage(&error),
+    };
+    start_log(&cli.command);
+    let output = Output::new(cli.json);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let ended = match runtime {
+        Ok(runtime) => {
+            let ended = runtime.block_on(run(cli, output));
+            // What still runs here only waits for a disk or a peer; what was acknowledged is durable.
+            runtime.shutdown_background();
+            ended
+        }
+        Err(error) => Err(anyhow::Error::new(error).context("cannot start the runtime")),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Told>() || output::is_broken_pipe(&error) => {
+            ExitCode::from(FAILED)
+        }
+        Err(error) => {
+            output.error(&error);
+            let usage = error.is::<Usage>() || up::is_usage(&error);
+            ExitCode::from(if usage { USAGE } else { FAILED })
+        }
+    }
+}
+
+async fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
+    let layout = match &cli.home {
+        Some(dir) => Layout::at(dir)?,
+        None => Layout::of_platform()?,
+    };
+    // These two end in order when they are interrupted.
+    match cli.command {
+        Command::Up(args) => return up::run(args, &layout, output).await,
+        Command::Demo(args) => return demo::run(args, output).await,
+        _ => {}
+    }
+    tokio::select! {
+        done = once(cli.command, &layout, output) => done,
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+    }
+}
+
+async fn once(command: Command, layout: &Layout, output: Output) -> anyhow::Result<()> {
+    match command {
+        Command::Init(args) => init::run(args, layout, output),
+        Command::Publish(args) => publish::run(args, layout, output).await,
+        Command::Search(args) => search::run(args, layout, output).await,
+        Command::Info(args) => info::run(args, layout, output).await,
+        Command::Fetch(args) => fetch::run(args, layout, output).await,
+        Command::Yank(args) => yank::run(args.into(), layout, output).await,
+        Command::Unyank(args) => yank::run(args.into(), layout, output).await,
+        Command::Peers => peers::run(layout, output).await,
+        Command::Status => status::run(layout, output).await,
+        Command::Verify => verify::run(layout, output).await,
+        Command::Up(_) | Command::Demo(_) => unreachable!("the caller runs these itself"),
+    }
+}
+
+/// Prints what is wrong with the command line: a value out of its grammar in one line, anything else with the
+/// usage.
+fn wrong_usage(error: &clap::Error) -> ExitCode {
+    if error.kind() == ErrorKind::ValueValidation {
+        let text = error.to_string();
+        let line = text.lines().next().unwrap_or_default();
+        let line = line.strip_prefix("error: ").unwrap_or(line);
+        Output::new(false).error(&anyhow::anyhow!("{line}"));
+        return ExitCode::from(USAGE);
+    }
+    error.exit()
+}
+
+/// Logs go to standard error. What to log: `MARKET_LOG`, in the syntax of `RUST_LOG`.
+fn start_log(command: &Command) {
+    // The blob store's crate calls it an error that it was closed while it waited; what really fails comes
+    // back to us.
+    let default = match command {
+        Command::Up(_) => "error,iroh_blobs=off,ggen_marketplace=info",
+        // That a node stops and others miss it is part of the story.
+        Command::Demo(_) => "off",
+        _ => "off,ggen_marketplace=warn",
+    };
+    let filter = EnvFilter::try_from_env("MARKET_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}

@@ -1,0 +1,169 @@
+//! `market publish`: signs packages and gives them to the swarm, the next one being read meanwhile.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use futures::{StreamExt, stream};
+use ggen_marketplace::assemble::Layout;
+use ggen_marketplace::control::{Client, explain};
+use ggen_marketplace::node::Published;
+use ggen_marketplace::protocols::id::{PackageName, parse_version};
+use indicatif::ProgressBar;
+use semver::Version;
+use serde::Serialize;
+use tokio::task::spawn_blocking;
+
+use crate::Told;
+use crate::Usage;
+use crate::access::Access;
+use crate::init;
+use crate::output::{Output, Shown, Unit, bytes};
+use crate::prepare::{Named, Prepared, prepare};
+use crate::sign::Signer;
+
+/// Packages that are read and checked ahead of the one being published: enough for all cores of a small
+/// machine, few enough to hold packed directories in memory.
+const AHEAD_MAX: usize = 4;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// `.crate` files, directories with `Cargo.toml` or `pack.toml`, or one file of any kind with --name and
+    /// --version
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Name of a file of any kind
+    #[arg(long, requires = "version")]
+    name: Option<PackageName>,
+    /// Version of a file of any kind
+    #[arg(long, requires = "name", value_parser = parse_version)]
+    version: Option<Version>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    published: usize,
+    unchanged: usize,
+    failed: usize,
+    packages: Vec<Package>,
+}
+
+#[derive(Debug, Serialize)]
+struct Package {
+    path: String,
+    #[serde(flatten)]
+    published: Option<Published>,
+    error: Option<String>,
+}
+
+pub(crate) async fn run(args: Args, layout: &Layout, output: Output) -> anyhow::Result<()> {
+    let named = match (args.name, args.version) {
+        (Some(name), Some(version)) => Some(Named { name, version }),
+        _ => None,
+    };
+    if named.is_some() && args.paths.len() > 1 {
+        let why = "--name and --version name one file: give one PATH with them";
+        return Err(Usage(why.to_owned()).into());
+    }
+    init::tell(&layout.init(None)?, output);
+    let signer = Signer::of(layout)?;
+    let access = Access::open(layout).await?;
+    let report = publish_all(args.paths, named, &signer, access.client(), output).await;
+    access.close().await?;
+    finish(report?, &signer, output)
+}
+
+async fn publish_all(
+    paths: Vec<PathBuf>,
+    named: Option<Named>,
+    signer: &Signer,
+    client: &Client,
+    output: Output,
+) -> anyhow::Result<Report> {
+    let bar = output.bar(paths.len() as u64, Unit::Packages);
+    let mut prepared = stream::iter(paths)
+        .map(|path| {
+            let named = named.clone();
+            // Started here, so that it goes on while the stream is not asked.
+            let reading = spawn_blocking(move || (prepare(&path, named.as_ref()), path));
+            async move { reading.await.context("reading a package was cut off") }
+        })
+        .buffered(AHEAD_MAX);
+    let mut report = Report::default();
+    while let Some(next) = prepared.next().await {
+        let (prepared, path) = next?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        bar.set_message(Shown::listed(&name).to_string());
+        let done = publish_one(prepared, signer, client).await;
+        bar.suspend(|| report.note(&path, done, output))?;
+        bar.inc(1);
+    }
+    ProgressBar::finish_and_clear(&bar);
+    Ok(report)
+}
+
+/// Publishes what was prepared.
+pub(crate) async fn publish_one(
+    prepared: anyhow::Result<Prepared>,
+    signer: &Signer,
+    client: &Client,
+) -> anyhow::Result<Published> {
+    let prepared = prepared?;
+    signer
+        .publish(client, &prepared.body, &prepared.archive)
+        .await
+}
+
+impl Report {
+    /// Counts what became of one package, and says it. A wrong use of the command is not a failed package.
+    fn note(
+        &mut self,
+        path: &Path,
+        done: anyhow::Result<Published>,
+        output: Output,
+    ) -> anyhow::Result<()> {
+        let path = path.display().to_string();
+        let (published, error) = match done {
+            Ok(published) => {
+                let word = if published.new {
+                    self.published += 1;
+                    "published"
+                } else {
+                    self.unchanged += 1;
+                    "unchanged"
+                };
+                let size = bytes(published.size);
+                output.line(format_args!("{word}  {}  {size}", published.package))?;
+                (Some(published), None)
+            }
+            Err(error) if error.is::<Usage>() => return Err(error),
+            Err(error) => {
+                self.failed += 1;
+                let why = explain(error.as_ref());
+                output.error(&error.context(format!("cannot publish {path}")));
+                (None, Some(why))
+            }
+        };
+        self.packages.push(Package {
+            path,
+            published,
+            error,
+        });
+        Ok(())
+    }
+}
+
+fn finish(report: Report, signer: &Signer, output: Output) -> anyhow::Result<()> {
+    output.result(&report, |report| {
+        format!(
+            "{} published, {} unchanged, {} failed, as {}\n",
+            report.published,
+            report.unchanged,
+            report.failed,
+            signer.owner()
+        )
+    })?;
+    if report.failed > 0 {
+        return Err(Told.into());
+    }
+    Ok(())
+}

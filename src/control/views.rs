@@ -1,0 +1,177 @@
+//! Packages as commands and HTTP tell of them: the JSON that programs may rely on.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use ggen_protocols::hash::ContentHash;
+use ggen_protocols::id::OwnerId;
+use ggen_protocols::metadata::{Dependency, Format};
+use ggen_protocols::record::State;
+use serde::{Deserialize, Serialize};
+
+use crate::registry::{Release, Standing, Verdict};
+use crate::search::SearchPage;
+
+/// Versions of one package that are told of, the highest ones: an answer has a bound, a package has none.
+const VERSIONS_MAX: usize = 1000;
+
+/// One page of what a search found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Hits {
+    /// How many packages fit in all.
+    pub total: u64,
+    /// The ones asked for, best first.
+    pub hits: Vec<Hit>,
+}
+
+/// One package that a search found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hit {
+    /// What to write before the name to mean exactly this package.
+    pub namespace: String,
+    /// Whose it is.
+    pub owner: String,
+    /// Its name.
+    pub name: String,
+    /// Its best version.
+    pub version: String,
+    /// One or two sentences.
+    pub description: String,
+    /// How well it fits; comparable within one answer only.
+    pub score: f32,
+}
+
+impl From<SearchPage> for Hits {
+    fn from(page: SearchPage) -> Self {
+        let hits = page.hits.into_iter().map(|hit| {
+            // The index keeps the owner as the namespace.
+            let owner = hit.package.id.namespace.unwrap_or_default();
+            Hit {
+                namespace: owner.clone(),
+                owner,
+                name: hit.package.id.name,
+                version: hit.package.id.version.to_string(),
+                description: hit.package.description,
+                score: hit.score,
+            }
+        });
+        Self {
+            total: page.total,
+            hits: hits.collect(),
+        }
+    }
+}
+
+/// One package with its versions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PackageInfo {
+    /// What to write before the name to mean exactly this package.
+    pub namespace: String,
+    /// Whose it is.
+    pub owner: String,
+    /// Its name, as its highest offered version spells it; without one, its highest.
+    pub name: String,
+    /// One or two sentences, of the same version.
+    pub description: String,
+    /// Licence expression of the same version, or empty.
+    pub license: String,
+    /// Where its source is kept.
+    pub repository: Option<String>,
+    /// Words to find it by.
+    pub keywords: Vec<String>,
+    /// How many versions there are.
+    pub versions_total: usize,
+    /// The versions, highest first; at most the highest 1,000.
+    pub versions: Vec<VersionInfo>,
+}
+
+/// One version of a package.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VersionInfo {
+    /// The version.
+    pub version: String,
+    /// Whether its owner yanked it: new resolutions pass over it.
+    pub yanked: bool,
+    /// Whether its owner took it back altogether.
+    pub withdrawn: bool,
+    /// What its owner said about that.
+    pub note: String,
+    /// Whether there are two contents for it, so that nobody can say which is meant.
+    pub conflicted: bool,
+    /// Why its archive is not what its record says, if it was here and is not.
+    pub unsound: Option<String>,
+    /// What the archive is.
+    pub format: Format,
+    /// What peers fetch it by.
+    pub blake3: Option<ContentHash>,
+    /// What package managers check it by.
+    pub sha256: Option<ContentHash>,
+    /// Length of the archive in bytes.
+    pub size: Option<u64>,
+    /// The publisher's clock when it signed.
+    pub published_at: DateTime<Utc>,
+    /// The record that published it.
+    pub record: String,
+    /// What it needs, by the name that its own code uses.
+    pub dependencies: BTreeMap<String, Vec<Dependency>>,
+}
+
+impl PackageInfo {
+    /// Tells of these releases, which are those of one package in ascending order; nothing if there are none.
+    pub(crate) fn of(owner: OwnerId, releases: Vec<Release>) -> Option<Self> {
+        let offered = releases.iter().rev().find(|release| release.is_offered());
+        let shown = &offered.or(releases.last())?.metadata;
+        let owner = owner.to_string();
+        Some(Self {
+            namespace: owner.clone(),
+            owner,
+            name: shown.id.name.clone(),
+            description: shown.description.clone(),
+            license: shown.license.clone(),
+            repository: shown.repository.as_ref().map(ToString::to_string),
+            keywords: shown.keywords.clone(),
+            versions_total: releases.len(),
+            versions: releases
+                .into_iter()
+                .rev()
+                .take(VERSIONS_MAX)
+                .map(VersionInfo::from)
+                .collect(),
+        })
+    }
+}
+
+impl From<Release> for VersionInfo {
+    fn from(release: Release) -> Self {
+        let metadata = release.metadata;
+        Self {
+            version: metadata.id.version.to_string(),
+            yanked: release.yanked,
+            withdrawn: release.withdrawn,
+            note: release.note,
+            conflicted: matches!(release.standing, Standing::Conflicted(_)),
+            unsound: match release.verdict {
+                Verdict::Unsound(why) => Some(why),
+                Verdict::Sound | Verdict::Unchecked => None,
+            },
+            format: metadata.format,
+            blake3: metadata.checksums.blake3,
+            sha256: metadata.checksums.sha256,
+            size: metadata.checksums.size,
+            published_at: metadata.published_at,
+            record: release.record.to_string(),
+            dependencies: metadata.dependencies.into_iter().collect(),
+        }
+    }
+}
+
+/// What the owner of a release must know to set its state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReleaseState {
+    /// Whose it is.
+    pub owner: String,
+    /// Whether it is hidden now, be it by its own state or by that of its package.
+    pub yanked: bool,
+    /// Its own state, if that was ever set.
+    pub state: Option<State>,
+}

@@ -1,0 +1,202 @@
+//! Starting a node, and ending it in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ggen_protocols::reconcile::Reconciler;
+use tokio::sync::{RwLock, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::actor::{Actor, QUESTIONS_MAX, SHUTDOWN_GRACE, Start, commands};
+use super::admit::{Door, system_clock};
+use super::network::Network;
+use super::swarm::Swarm;
+use super::transfer::Transfer;
+use super::{Config, Mirror, Node, NodeError, Shared, agent, audit, follow, mirror};
+use crate::Result;
+use crate::crypto::PrivateKey;
+use crate::registry::Catalogue;
+use crate::search::SearchIndex;
+use crate::store::BlobStore;
+
+/// What the parts besides the loop are given to end, once they were told to.
+const PARTS_GRACE: Duration = Duration::from_secs(5);
+
+/// What a node is made of.
+#[derive(Debug)]
+pub struct Builder {
+    catalogue: Arc<dyn Catalogue>,
+    store: Arc<dyn BlobStore>,
+    config: Config,
+    index: Option<Arc<dyn SearchIndex>>,
+    key: Option<PrivateKey>,
+    clock: fn() -> u64,
+}
+
+/// The part of a node that ends it. Dropping it tells the node to stop, and waits for nothing.
+#[derive(Debug)]
+pub struct Running {
+    stop: DropGuard,
+    actor: JoinHandle<bool>,
+    parts: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+}
+
+impl Builder {
+    pub(super) fn new(
+        catalogue: Arc<dyn Catalogue>,
+        store: Arc<dyn BlobStore>,
+        config: Config,
+    ) -> Self {
+        Self {
+            catalogue,
+            store,
+            config,
+            index: None,
+            key: None,
+            clock: system_clock,
+        }
+    }
+
+    /// Answers searches from this index, and keeps it up to date with the catalogue.
+    #[must_use]
+    pub fn search(mut self, index: Arc<dyn SearchIndex>) -> Self {
+        self.index = Some(index);
+        self
+    }
+
+    /// Joins the network under this key. Without it the node works on its own data only.
+    #[must_use]
+    pub fn transport(mut self, key: PrivateKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// Reads the time (milliseconds since 1970) from here instead of from the system. Records dated more than
+    /// ten minutes after it are not taken.
+    #[must_use]
+    pub fn clock(mut self, clock: fn() -> u64) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Starts the node; returns once it listens.
+    ///
+    /// # Errors
+    /// [`NodeError::Listen`] if an address cannot be had, [`NodeError::Config`].
+    pub async fn spawn(self) -> Result<(Node, Running)> {
+        let shared = Arc::new(Shared {
+            door: Door::new(self.catalogue.clone(), self.clock),
+            catalogue: self.catalogue,
+            store: self.store,
+            index: self.index,
+            config: self.config,
+            writing: RwLock::new(()),
+            start: Instant::now(),
+        });
+        // Listed before anything is taken: what is held now and has no record never gets one.
+        let held = shared.store.list(None, usize::MAX).await?;
+        let (start, peers) = match &self.key {
+            Some(key) => join(&shared, key)
+                .await
+                .map(|(start, peers)| (Some(start), peers))?,
+            None => (None, watch::channel(Arc::default()).1),
+        };
+        let stop = CancellationToken::new();
+        let (commands, waiting) = commands();
+        let actor = Actor::new(shared.clone(), waiting, start, stop.clone());
+        let mut parts = Vec::new();
+        let (applied, searchable) = watch::channel(0);
+        if let Some(index) = &shared.index {
+            let (catalogue, index) = (shared.catalogue.clone(), index.clone());
+            parts.push(tokio::spawn(follow::follow(
+                catalogue,
+                index,
+                applied,
+                stop.clone(),
+            )));
+        }
+        parts.push(tokio::spawn(clean_up(shared.clone(), held, stop.clone())));
+        if shared.config.mirror == Mirror::All && self.key.is_some() {
+            let mirror = mirror::run(shared.clone(), commands.clone(), peers, stop.clone());
+            parts.push(tokio::spawn(mirror));
+        }
+        let running = Running {
+            stop: stop.drop_guard(),
+            actor: tokio::spawn(actor.run()),
+            parts,
+            shared: shared.clone(),
+        };
+        let node = Node {
+            shared,
+            commands,
+            searchable,
+            peer: self.key.map(|key| key.peer()),
+        };
+        Ok((node, running))
+    }
+}
+
+type Peers = watch::Receiver<Arc<Vec<ggen_protocols::id::PeerId>>>;
+
+/// Opens the sockets of a node.
+async fn join(shared: &Arc<Shared>, key: &PrivateKey) -> Result<(Start, Peers)> {
+    let config = &shared.config;
+    let network = shared.catalogue.network();
+    let swarm = Swarm::start(key, config, network, &agent()).await?;
+    let transfer = Transfer::start(key, config.listen.blobs, shared.store.clone()).await?;
+    let (asks, questions) = mpsc::channel(QUESTIONS_MAX);
+    let (connected, peers) = watch::channel(Arc::default());
+    let start = Start {
+        swarm,
+        network: Network {
+            questions: asks,
+            peers: peers.clone(),
+            transfer,
+        },
+        connected,
+        questions,
+        reconciler: Reconciler::new(shared.catalogue.root().await?, rand::random()),
+    };
+    Ok((start, peers))
+}
+
+async fn clean_up(
+    shared: Arc<Shared>,
+    held: Vec<ggen_protocols::hash::ContentHash>,
+    stop: CancellationToken,
+) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = audit::clean_up(shared, held) => {}
+    }
+}
+
+impl Running {
+    /// Stops taking work, finishes what was accepted within a grace of 10 seconds, closes index and store.
+    ///
+    /// # Errors
+    /// What closing them failed with.
+    pub async fn stop(self) -> Result<()> {
+        drop(self.stop);
+        let finished = self.actor.await.unwrap_or(false);
+        for part in self.parts {
+            let abort = part.abort_handle();
+            if timeout(PARTS_GRACE, part).await.is_err() {
+                tracing::warn!("a part of the node did not end in time");
+                abort.abort();
+            }
+        }
+        if let Some(index) = &self.shared.index {
+            index.flush().await?;
+        }
+        self.shared.store.close().await?;
+        if finished {
+            Ok(())
+        } else {
+            Err(NodeError::Grace(SHUTDOWN_GRACE).into())
+        }
+    }
+}

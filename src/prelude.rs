@@ -1,0 +1,30 @@
+//! What a program that uses this library imports with one line: the traits, their types, what implements them.
+
+pub use std::collections::HashMap;
+pub use std::time::Duration;
+
+pub use async_trait::async_trait;
+pub use bytes::Bytes;
+pub use chrono::{DateTime, Utc};
+pub use futures::StreamExt;
+pub use futures::stream::BoxStream;
+pub use semver::{Version, VersionReq};
+
+pub use ggen_protocols::hash::{ContentHash, HashAlgorithm};
+pub use ggen_protocols::id::PackageId;
+pub use ggen_protocols::metadata::{
+    Checksums, Dependencies, Dependency, DependencyKind, DependencySource, Format, PackageMetadata,
+    Signature,
+};
+
+pub use crate::Error;
+pub use crate::Result;
+pub use crate::crypto::{PrivateKey, PublicKey};
+pub use crate::registry::local::LocalRegistry;
+pub use crate::registry::{Registry, RegistryError};
+pub use crate::search::index::TantivySearchEngine;
+pub use crate::search::{SearchEngine, SearchEngineExt, SearchError, SearchQuery, SearchResult};
+pub use crate::store::file::FilePackageStore;
+pub use crate::store::{
+    PackageStore, PackageStoreExt, StorageError, StorageMetadata, StorageStats,
+};

@@ -1,0 +1,216 @@
+//! The traits `SearchEngine` and `SearchIndex`: finding packages in what this node knows.
+
+mod folder;
+pub mod index;
+mod overlay;
+mod query;
+pub(crate) mod rank;
+pub(crate) mod schema;
+pub(crate) mod words;
+mod writer;
+
+use std::fmt;
+
+use async_trait::async_trait;
+use ggen_protocols::id::{CanonicalName, OwnerId, PackageId};
+use ggen_protocols::metadata::PackageMetadata;
+
+use crate::Result;
+
+/// Finds packages by words.
+///
+/// # Contract (checked by `testing::search::suite`)
+/// - What was indexed is found by the next `search`, without waiting for a commit.
+/// - One entry for each owner and package; indexing it again replaces it.
+/// - User text is words, never a query language; no text makes a search fail.
+/// - A name that is the whole text comes first. Then every word must be in name, keywords or description, the
+///   name counting most. If nothing has them all, one typo in a name is forgiven in words of four letters and
+///   more that stand nowhere as they are, two from eight on; if still nothing has all the words, any will do.
+/// - What is deprecated comes after its like. The order does not depend on when what was indexed.
+#[async_trait]
+pub trait SearchEngine: fmt::Debug + Send + Sync {
+    /// Adds a package or replaces its entry. `metadata.id.namespace` is the owner.
+    ///
+    /// # Errors
+    /// [`SearchError::IndexingFailed`].
+    async fn index(&self, metadata: &PackageMetadata) -> Result<()>;
+
+    /// Takes a package out. The version of `id` does not matter: there is one entry for a package.
+    ///
+    /// # Errors
+    /// [`SearchError::IndexingFailed`].
+    async fn remove(&self, id: &PackageId) -> Result<()>;
+
+    /// Replaces a package's entry.
+    ///
+    /// # Errors
+    /// [`SearchError::IndexingFailed`].
+    async fn update(&self, metadata: &PackageMetadata) -> Result<()>;
+
+    /// The best hits for a query, best first.
+    ///
+    /// # Errors
+    /// [`SearchError::QueryFailed`] if the index cannot be read.
+    async fn search(&self, query: &SearchQuery) -> Result<Vec<SearchResult>> {
+        Ok(self.search_page(query).await?.hits)
+    }
+
+    /// The same, with the number of all hits.
+    ///
+    /// # Errors
+    /// [`SearchError::QueryFailed`] if the index cannot be read.
+    async fn search_page(&self, query: &SearchQuery) -> Result<SearchPage>;
+
+    /// Replaces the whole index by these packages: the form of `rebuild` that a trait object can have.
+    ///
+    /// # Errors
+    /// [`SearchError::IndexingFailed`]; the old index stays then.
+    async fn rebuild_dyn(
+        &self,
+        packages: &mut (dyn Iterator<Item = PackageMetadata> + Send),
+    ) -> Result<()>;
+
+    /// Merges the index's segments into few.
+    ///
+    /// # Errors
+    /// [`SearchError::IndexingFailed`].
+    async fn optimize(&self) -> Result<()>;
+
+    /// How large the index is.
+    ///
+    /// # Errors
+    /// [`SearchError::QueryFailed`] if the index cannot be read.
+    async fn stats(&self) -> Result<IndexStats>;
+}
+
+/// The methods of a search engine that take generic arguments.
+#[async_trait]
+pub trait SearchEngineExt: SearchEngine {
+    /// Replaces the whole index by these packages.
+    ///
+    /// # Errors
+    /// As for [`SearchEngine::rebuild_dyn`].
+    async fn rebuild(
+        &self,
+        mut packages: impl Iterator<Item = PackageMetadata> + Send + 'async_trait,
+    ) -> Result<()> {
+        self.rebuild_dyn(&mut packages).await
+    }
+}
+
+impl<T: SearchEngine + ?Sized> SearchEngineExt for T {}
+
+/// A search engine that follows the catalogue's change feed.
+///
+/// # Contract (checked by `testing::search::suite`)
+/// - `position` is the last one given to `apply` whose entries are all durable: after a crash, following goes on
+///   from there, and applying a change twice does no harm.
+#[async_trait]
+pub trait SearchIndex: SearchEngine {
+    /// Takes in the entries of all packages that changed up to `position` of the change feed.
+    ///
+    /// # Errors
+    /// [`SearchError::IndexingFailed`].
+    async fn apply(&self, entries: Vec<Entry>, position: u64) -> Result<()>;
+
+    /// The position that the durable index stands at; 0 for an empty one.
+    async fn position(&self) -> Result<u64>;
+
+    /// Makes everything durable now.
+    ///
+    /// # Errors
+    /// [`SearchError::IndexingFailed`].
+    async fn flush(&self) -> Result<()>;
+}
+
+/// What the index is to show of a package.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Whose package.
+    pub owner: OwnerId,
+    /// Its name.
+    pub name: CanonicalName,
+    /// Its best version; nothing if none may be shown.
+    pub shown: Option<PackageMetadata>,
+}
+
+/// What to look for. Literals may end in `..SearchQuery::default()`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchQuery {
+    /// Words; at most 256 characters and 16 words count. Blank: everything, by name.
+    pub text: String,
+    /// Only packages in all of these categories.
+    pub categories: Vec<String>,
+    /// Only packages with all of these keywords.
+    pub tags: Vec<String>,
+    /// At most so many hits; more than [`SearchQuery::LIMIT_MAX`] count as that.
+    pub limit: usize,
+    /// After so many hits; beyond [`SearchQuery::OFFSET_MAX`] none are shown.
+    pub offset: usize,
+}
+
+impl SearchQuery {
+    /// Most hits of one answer.
+    pub const LIMIT_MAX: usize = 100;
+    /// Most hits that can be skipped.
+    pub const OFFSET_MAX: usize = 10_000;
+
+    /// Which hits are shown: how many are skipped, and how many come then.
+    pub(crate) fn window(&self) -> (usize, usize) {
+        if self.offset > Self::OFFSET_MAX {
+            return (0, 0);
+        }
+        (self.offset, self.limit.min(Self::LIMIT_MAX))
+    }
+}
+
+impl Default for SearchQuery {
+    fn default() -> Self {
+        Self {
+            text: String::new(),
+            categories: Vec::new(),
+            tags: Vec::new(),
+            limit: 20,
+            offset: 0,
+        }
+    }
+}
+
+/// One hit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchResult {
+    /// The package's best version, without dependencies, features and signature: the registry has those.
+    pub package: PackageMetadata,
+    /// How well it fits; comparable within one answer only.
+    pub score: f32,
+}
+
+/// The hits of one query.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SearchPage {
+    /// How many there are in all.
+    pub total: u64,
+    /// The ones asked for, best first.
+    pub hits: Vec<SearchResult>,
+}
+
+/// How large an index is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IndexStats {
+    /// Packages in it.
+    pub documents: u64,
+    /// Its size on disk in bytes.
+    pub bytes: u64,
+}
+
+/// Why a search engine failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SearchError {
+    /// The index could not be written.
+    #[error("cannot index: {0}")]
+    IndexingFailed(String),
+    /// The index could not be read.
+    #[error("cannot search: {0}")]
+    QueryFailed(String),
+}

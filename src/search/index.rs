@@ -1,0 +1,279 @@
+//! `TantivySearchEngine`: a Tantivy index on disk with the newest changes on top.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ggen_protocols::id::PackageId;
+use ggen_protocols::metadata::PackageMetadata;
+use tokio::task::spawn_blocking;
+
+use super::folder::{self, Generation};
+use super::overlay::Change;
+use super::query;
+use super::rank;
+use super::schema::{Fields, Page, key_of};
+use super::writer::{self, Shared, Task};
+use super::{Entry, IndexStats, SearchEngine, SearchError, SearchIndex, SearchPage, SearchQuery};
+use crate::Result;
+
+/// Packages that a rebuild hands to its writer at once.
+const REBUILD_CHUNK: usize = 1_000;
+
+/// What can be chosen of an index.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long a change may wait for others before it is made durable with them. It is found at once all the
+    /// same, and lost in a crash only to be applied again.
+    pub commit_delay: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            commit_delay: Duration::from_secs(1),
+        }
+    }
+}
+
+/// An index on disk. What is applied is found at once and durable a moment later.
+///
+/// Dropping it commits what waits, which takes some milliseconds, and frees the folder.
+pub struct TantivySearchEngine {
+    root: PathBuf,
+    shared: Arc<Shared>,
+    /// One optimisation or rebuild at a time.
+    maintenance: tokio::sync::Mutex<()>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl fmt::Debug for TantivySearchEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TantivySearchEngine")
+            .field("root", &self.root)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TantivySearchEngine {
+    /// Opens the index in the folder `path`, creating what is missing.
+    ///
+    /// # Errors
+    /// As for [`TantivySearchEngine::open`].
+    pub async fn new(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open(path, Options::default()).await
+    }
+
+    /// Opens the index in the folder `path`, creating what is missing. An index that is damaged, or of another
+    /// version of this software, is deleted and begun anew at position 0: everything in it derives from the
+    /// catalogue.
+    ///
+    /// # Errors
+    /// [`SearchError::IndexingFailed`] if the folder cannot be written or another process has it open.
+    pub async fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
+        let root = path.as_ref().to_owned();
+        let folder = root.clone();
+        let opened = blocking(SearchError::IndexingFailed, move || {
+            let fields = Fields::new();
+            let generation = folder::open(&folder, &fields)?;
+            let shared = Arc::new(Shared::new(fields, &generation, options.commit_delay));
+            let with = shared.clone();
+            let thread = std::thread::Builder::new().name("search-writer".to_owned());
+            let writer = thread.spawn(move || writer::write(&with, generation));
+            let writer = writer.map_err(|error| {
+                SearchError::IndexingFailed(format!("cannot start the writer's thread: {error}"))
+            })?;
+            Ok((shared, writer))
+        });
+        let (shared, writer) = opened.await?;
+        let maintenance = tokio::sync::Mutex::new(());
+        Ok(Self {
+            root,
+            shared,
+            maintenance,
+            writer: Some(writer),
+        })
+    }
+
+    async fn change(&self, key: String, package: Option<&PackageMetadata>) -> Result<()> {
+        let change = change(key, package)?;
+        Ok(self.shared.apply(vec![change], None).await?)
+    }
+}
+
+impl Drop for TantivySearchEngine {
+    fn drop(&mut self) {
+        self.shared.stop();
+        if self
+            .writer
+            .take()
+            .is_some_and(|writer| writer.join().is_err())
+        {
+            tracing::error!("the search index's writer has panicked");
+        }
+    }
+}
+
+fn change(key: String, package: Option<&PackageMetadata>) -> Result<Change, SearchError> {
+    let page = package
+        .map(|package| Page::new(&key, package))
+        .transpose()?;
+    Ok(Change {
+        hash: rank::key_hash(&key),
+        key,
+        page: page.map(Arc::new),
+    })
+}
+
+/// Runs blocking work; a panic in it is an error like others.
+async fn blocking<T: Send + 'static>(
+    kind: fn(String) -> SearchError,
+    work: impl FnOnce() -> Result<T, SearchError> + Send + 'static,
+) -> Result<T, SearchError> {
+    let ended = spawn_blocking(work).await;
+    ended.map_err(|error| kind(format!("the work was broken off: {error}")))?
+}
+
+#[async_trait]
+impl SearchEngine for TantivySearchEngine {
+    async fn index(&self, metadata: &PackageMetadata) -> Result<()> {
+        self.change(key_of(&metadata.id), Some(metadata)).await
+    }
+
+    async fn remove(&self, id: &PackageId) -> Result<()> {
+        self.change(key_of(id), None).await
+    }
+
+    async fn update(&self, metadata: &PackageMetadata) -> Result<()> {
+        self.index(metadata).await
+    }
+
+    async fn search_page(&self, query: &SearchQuery) -> Result<SearchPage> {
+        let shared = self.shared.clone();
+        let query = query.clone();
+        let page = blocking(SearchError::QueryFailed, move || {
+            query::page(&shared.fields, &shared.view(), &query)
+        });
+        Ok(page.await?)
+    }
+
+    async fn rebuild_dyn(
+        &self,
+        packages: &mut (dyn Iterator<Item = PackageMetadata> + Send),
+    ) -> Result<()> {
+        let _alone = self.maintenance.lock().await;
+        let (held, ticket) = self.shared.hold();
+        let root = self.root.clone();
+        let shared = self.shared.clone();
+        let begin = move || folder::begin(&root, &shared.fields);
+        let mut next = Abandoned(Some(blocking(SearchError::IndexingFailed, begin).await?));
+        loop {
+            let chunk: Vec<_> = (&mut *packages).take(REBUILD_CHUNK).collect();
+            let last = chunk.len() < REBUILD_CHUNK;
+            let shared = self.shared.clone();
+            next = blocking(SearchError::IndexingFailed, move || {
+                next.add(&shared.fields, &chunk, last)?;
+                Ok(next)
+            })
+            .await?;
+            if last {
+                break;
+            }
+        }
+        if let Some(generation) = next.0.take() {
+            let replace = |done| Task::Replace(Box::new(generation), ticket, done);
+            self.shared.run(replace).await?;
+        }
+        drop(held);
+        Ok(())
+    }
+
+    async fn optimize(&self) -> Result<()> {
+        let _alone = self.maintenance.lock().await;
+        self.shared.flush().await?;
+        Ok(self.shared.run(Task::Merge).await?)
+    }
+
+    async fn stats(&self) -> Result<IndexStats> {
+        let all = SearchQuery {
+            limit: 0,
+            ..SearchQuery::default()
+        };
+        let documents = self.search_page(&all).await?.total;
+        let path = self.shared.path();
+        let bytes = blocking(SearchError::QueryFailed, move || {
+            let size = folder::size(&path);
+            size.map_err(|error| {
+                SearchError::QueryFailed(format!("cannot measure {}: {error}", path.display()))
+            })
+        });
+        let bytes = bytes.await?;
+        Ok(IndexStats { documents, bytes })
+    }
+}
+
+#[async_trait]
+impl SearchIndex for TantivySearchEngine {
+    async fn apply(&self, entries: Vec<Entry>, position: u64) -> Result<()> {
+        let shared = self.shared.clone();
+        let changes = move || {
+            let change = |entry: Entry| {
+                let key = rank::key(&entry.owner.to_string(), entry.name.as_str());
+                change(key, entry.shown.as_ref())
+            };
+            entries
+                .into_iter()
+                .map(change)
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let changes = blocking(SearchError::IndexingFailed, changes).await?;
+        Ok(shared.apply(changes, Some(position)).await?)
+    }
+
+    async fn position(&self) -> Result<u64> {
+        Ok(self.shared.durable_position())
+    }
+
+    async fn flush(&self) -> Result<()> {
+        Ok(self.shared.flush().await?)
+    }
+}
+
+/// A generation that is deleted if nobody takes it: a rebuild that failed or was dropped.
+struct Abandoned(Option<Generation>);
+
+impl Abandoned {
+    fn add(
+        &mut self,
+        fields: &Fields,
+        packages: &[PackageMetadata],
+        last: bool,
+    ) -> Result<(), SearchError> {
+        let Some(generation) = &mut self.0 else {
+            return Ok(());
+        };
+        let failed = |error: tantivy::TantivyError| SearchError::IndexingFailed(error.to_string());
+        for package in packages {
+            let key = key_of(&package.id);
+            generation.writer.delete_term(fields.key_term(&key));
+            let document = fields.document(&key, &Page::new(&key, package)?);
+            generation.writer.add_document(document).map_err(failed)?;
+        }
+        if last {
+            folder::commit(&mut generation.writer, 0).map_err(failed)?;
+            generation.reader.reload().map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.0.take().map(Generation::delete) {
+            tracing::debug!(%error, "the next start deletes it");
+        }
+    }
+}

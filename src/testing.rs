@@ -1,0 +1,8 @@
+//! Contract suites and loopback clusters, for tests of ours and of implementers.
+
+pub mod cluster;
+pub mod memory;
+pub mod registry;
+pub mod search;
+pub mod store;
+pub mod transfer;

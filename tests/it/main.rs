@@ -1,0 +1,22 @@
+//! Everything that is tested from outside, in one binary, so that the heavy crates are linked once.
+#![allow(clippy::unwrap_used)]
+// A test that runs itself again in another process tells that one so by the environment; long runs ask for more by it.
+#![allow(clippy::disallowed_methods)]
+
+mod archive;
+mod archive_hostile;
+mod archive_pack;
+mod arrival;
+mod cli;
+mod crash;
+mod crypto;
+mod files;
+mod gateway;
+mod place;
+mod registry;
+mod search;
+mod store;
+mod swarm;
+mod transfer;
+
+mod node;

@@ -1,0 +1,308 @@
+//! The catalogue: its contract on every implementation, and the stored one against the model.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use ggen_marketplace::protocols::hash::ContentHash;
+use ggen_marketplace::protocols::id::{NetworkId, PackageId};
+use ggen_marketplace::protocols::metadata::PackageMetadata;
+use ggen_marketplace::protocols::reconcile::fingerprint::Prefix;
+use ggen_marketplace::protocols::record::{Record, Verified};
+use ggen_marketplace::registry::local::{LocalRegistry, OpenOptions};
+use ggen_marketplace::registry::{Admission, Catalogue, Registry, Verdict};
+use ggen_marketplace::testing::memory::MemoryRegistry;
+use ggen_marketplace::testing::registry::{Author, suite, with_identity};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+#[tokio::test]
+async fn the_stored_catalogue_keeps_its_contract() {
+    let home = tempfile::tempdir().unwrap();
+    let made = std::sync::atomic::AtomicUsize::new(0);
+    suite(async |options: OpenOptions| {
+        let number = made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let path = home.path().join(format!("{number}.redb"));
+        Arc::new(LocalRegistry::open(path, options).await.unwrap()) as Arc<dyn Catalogue>
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_model_keeps_its_contract() {
+    suite(async |options: OpenOptions| {
+        Arc::new(MemoryRegistry::new(options)) as Arc<dyn Catalogue>
+    })
+    .await;
+}
+
+/// What both catalogues are asked to do.
+#[derive(Debug, Clone)]
+enum Step {
+    Admit(Vec<Index>),
+    AdmitOwn(Index),
+    Register(PackageId, u8),
+    Yank(PackageId),
+    Unyank(PackageId),
+    Judge(Index, Verdict),
+    Reopen,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let ids = || {
+        let ids = [
+            "a@1.0.0",
+            "A@1.1.0",
+            "acme/b@1.0.0",
+            "b@1.0.0+x",
+            "c-d@0.1.0",
+        ];
+        select(ids.to_vec()).prop_map(|id| id.parse::<PackageId>().unwrap())
+    };
+    let verdicts = vec![
+        Verdict::Unchecked,
+        Verdict::Sound,
+        Verdict::Unsound("wrong".to_owned()),
+    ];
+    let step = prop_oneof![
+        4 => vec(any::<Index>(), 0..12).prop_map(Step::Admit),
+        1 => any::<Index>().prop_map(Step::AdmitOwn),
+        2 => (ids(), 0..2u8).prop_map(|(id, content)| Step::Register(id, content)),
+        2 => ids().prop_map(Step::Yank),
+        1 => ids().prop_map(Step::Unyank),
+        1 => (any::<Index>(), select(verdicts)).prop_map(|(at, verdict)| Step::Judge(at, verdict)),
+        1 => Just(Step::Reopen),
+    ];
+    vec(step, 1..12)
+}
+
+/// Records of three authors, one of whom is the registry's identity: conflicts, forks, yanks, an intrusion.
+fn pool() -> Vec<Verified<Record>> {
+    let mut records = Vec::new();
+    for number in 0..3 {
+        let mut author = Author::new(number);
+        let start = author.head;
+        for (release, content) in [
+            ("a@1.0.0", "1"),
+            ("a@1.0.0", "2"),
+            ("A@1.1.0", "1"),
+            ("b@1.0.0-rc.1", "1"),
+            ("b@1.0.0", "1"),
+            ("c_d@0.1.0+x", "1"),
+        ] {
+            records.push(author.publish(release, content));
+        }
+        records.push(author.yank("a@1.0.0", 1, true));
+        records.push(author.yank("a@1.1.0", 2, true));
+        records.push(author.yank("a@1.1.0", 3, false));
+        records.push(author.yank("b", 1, true));
+        author.head = start;
+        records.push(author.publish("e@1.0.0", "1"));
+        let body = records[0].content().body.clone();
+        records.push(author.write_in(Author::new(7).owner(), body));
+    }
+    records
+}
+
+async fn take(catalogue: &dyn Catalogue, pool: &[Verified<Record>], step: &Step) -> String {
+    match step {
+        Step::Admit(places) => {
+            let records = places.iter().map(|at| at.get(pool).clone()).collect();
+            format!("{:?}", catalogue.admit(records).await)
+        }
+        Step::AdmitOwn(at) => format!("{:?}", catalogue.admit_own(at.get(pool).clone()).await),
+        Step::Register(id, content) => {
+            let content = ContentHash::blake3([*content]);
+            let metadata = PackageMetadata::new(id.clone());
+            format!("{:?}", catalogue.register(&metadata, content).await)
+        }
+        Step::Yank(id) => format!("{:?}", catalogue.yank(id, Some("why")).await),
+        Step::Unyank(id) => format!("{:?}", catalogue.unyank(id).await),
+        Step::Judge(at, verdict) => {
+            let id = at.get(pool).id();
+            format!("{:?}", catalogue.judge(id, verdict.clone()).await)
+        }
+        Step::Reopen => String::new(),
+    }
+}
+
+/// Everything that can be asked of a catalogue.
+async fn picture(catalogue: &dyn Catalogue) -> Vec<String> {
+    let mut picture = vec![
+        format!("{:?}", catalogue.root().await),
+        format!("{:?}", catalogue.branches(vec![Prefix::ROOT]).await),
+        format!("{:?}", catalogue.totals().await),
+        format!("{:?}", catalogue.changes(0, 1000).await),
+        format!("{:?}", *catalogue.position().borrow()),
+        format!(
+            "{:?}",
+            catalogue
+                .list_by_author("alice <ALICE@example.org>", 9, 1)
+                .await
+        ),
+    ];
+    for number in 0..3 {
+        let author = Author::new(number);
+        let head = catalogue.feed_head(author.owner(), author.key()).await;
+        let forked = catalogue.forked(author.owner()).await;
+        picture.push(format!("{head:?} {forked:?}"));
+    }
+    for (owner, name) in catalogue.packages(None, 100).await.unwrap() {
+        let text = owner.to_string();
+        let any = "*".parse().unwrap();
+        picture.push(format!("{:?}", catalogue.releases(owner, &name).await));
+        picture.push(format!("{:?}", catalogue.owners_of(&name).await));
+        picture.push(format!("{:?}", catalogue.owner_of(None, &name).await));
+        picture.push(format!(
+            "{:?}",
+            catalogue.owner_of(Some("acme"), &name).await
+        ));
+        let listed = catalogue.list_versions(name.as_str(), Some(&text)).await;
+        picture.push(format!("{listed:?}"));
+        let resolved = catalogue
+            .resolve_version(&format!("{owner}/{name}"), &any)
+            .await;
+        picture.push(format!("{resolved:?}"));
+    }
+    picture
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn the_stored_catalogue_answers_as_the_model(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let pool = pool();
+            let options = OpenOptions {
+                owner_records_max: 7,
+                clock: || 1_700_000_000_123,
+                ..with_identity()
+            };
+            let home = tempfile::tempdir().unwrap();
+            let path = home.path().join("catalogue.redb");
+            let model = MemoryRegistry::new(options.clone());
+            let mut stored = LocalRegistry::open(&path, options.clone()).await.unwrap();
+            for step in &steps {
+                if let Step::Reopen = step {
+                    drop(stored);
+                    stored = LocalRegistry::open(&path, options.clone()).await.unwrap();
+                }
+                let expected = take(&model, &pool, step).await;
+                assert_eq!(take(&stored, &pool, step).await, expected, "{step:?}");
+                assert_eq!(picture(&stored).await, picture(&model).await, "{step:?}");
+            }
+            let findings = stored.audit().await.unwrap().findings;
+            assert!(findings.is_empty(), "{findings:#?}");
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_catalogue_stays_in_its_network() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("catalogue.redb");
+    drop(
+        LocalRegistry::open(&path, OpenOptions::default())
+            .await
+            .unwrap(),
+    );
+    let other = OpenOptions {
+        network: NetworkId::named("other"),
+        ..OpenOptions::default()
+    };
+    let error = LocalRegistry::open(&path, other).await.unwrap_err();
+    assert!(error.to_string().contains("another network"), "{error}");
+}
+
+#[tokio::test]
+async fn a_catalogue_in_use_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("catalogue.redb");
+    let _first = LocalRegistry::open(&path, OpenOptions::default())
+        .await
+        .unwrap();
+    let error = LocalRegistry::open(&path, OpenOptions::default())
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("used by another running node"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn what_was_declined_is_taken_once_there_is_room() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("catalogue.redb");
+    let mut alice = Author::new(1);
+    let records: Vec<_> = (0..4)
+        .map(|n| alice.publish(&format!("a@1.{n}.0"), "x"))
+        .collect();
+    let mut root = None;
+    for (room, answer) in [(1, Admission::OwnerFull), (4, Admission::New)] {
+        let options = OpenOptions {
+            owner_records_max: room,
+            ..OpenOptions::default()
+        };
+        let catalogue = LocalRegistry::open(&path, options).await.unwrap();
+        let answers = catalogue.admit(records.clone()).await.unwrap();
+        assert_eq!(answers[1..], vec![answer; 3]);
+        let now = catalogue.root().await.unwrap();
+        assert_eq!(*root.get_or_insert(now), now, "the same ids are known");
+        assert_eq!(catalogue.totals().await.unwrap().records, room);
+        assert_eq!(catalogue.audit().await.unwrap().findings, [""; 0]);
+    }
+}
+
+/// Where the process that is to be killed keeps its home.
+const HOME: &str = "MARKET_TEST_HOME";
+/// What that process publishes, one release after the other.
+const RELEASES: u64 = 6;
+
+/// Also what the next test runs in another process and kills.
+#[tokio::test]
+async fn releases_are_registered_one_by_one() {
+    let temporary = tempfile::tempdir().unwrap();
+    let home = std::env::var_os(HOME).map_or(temporary.path().to_owned(), PathBuf::from);
+    let path = home.join("catalogue.redb");
+    let registry = LocalRegistry::open(path, with_identity()).await.unwrap();
+    for n in 0..RELEASES {
+        let id = PackageId::new("a", &format!("1.{n}.0"));
+        let content = ContentHash::blake3(n.to_be_bytes());
+        let metadata = PackageMetadata::new(id);
+        registry.register(&metadata, content).await.unwrap();
+        std::fs::write(home.join("acknowledged"), (n + 1).to_string()).unwrap();
+    }
+    assert_eq!(registry.totals().await.unwrap().records, RELEASES);
+}
+
+#[tokio::test]
+async fn a_kill_around_a_commit_loses_nothing_acknowledged() {
+    for (point, unacknowledged) in [("registry.before-commit", 0), ("registry.after-commit", 1)] {
+        // The first commit makes the tables.
+        for count in 2..=RELEASES + 1 {
+            let home = tempfile::tempdir().unwrap();
+            let killed = Command::new(std::env::current_exe().unwrap())
+                .args(["registry::releases_are_registered_one_by_one", "--exact"])
+                .env(HOME, home.path())
+                .env("MARKET_CRASH_AT", format!("{point}:{count}"))
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+                .unwrap();
+            assert!(!killed.success(), "{point}:{count} was never reached");
+            let acknowledged = std::fs::read_to_string(home.path().join("acknowledged"));
+            let acknowledged = acknowledged.map_or(0, |text| text.parse().unwrap());
+            assert_eq!(acknowledged, count - 2);
+
+            let path = home.path().join("catalogue.redb");
+            let registry = LocalRegistry::open(path, with_identity()).await.unwrap();
+            let records = registry.totals().await.unwrap().records;
+            assert_eq!(records, acknowledged + unacknowledged, "{point}:{count}");
+            assert_eq!(registry.audit().await.unwrap().findings, [""; 0]);
+        }
+    }
+}
