@@ -103,12 +103,12 @@ fn every_name_is_found(node: &Up, published: &[Value]) {
         let package = package["package"].as_str().unwrap();
         let name = package.split('@').next().unwrap();
         let path = format!("/api/v1/search?q={name}&limit=5");
-        let page = eventually(|| get(node.told("http"), &path), |page| page["total"] != 0);
-        let hits = page["hits"].as_array().unwrap();
-        assert!(
-            hits.iter().any(|hit| hit["name"] == name),
-            "{name} is not among {hits:?}"
-        );
+        // The index follows the catalogue a moment later, and finds what is like it meanwhile.
+        let is_found = |page: &Value| {
+            let hits = page["hits"].as_array().unwrap();
+            hits.iter().any(|hit| hit["name"] == name)
+        };
+        eventually(|| get(node.told("http"), &path), is_found);
     }
 }
 

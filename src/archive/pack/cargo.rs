@@ -27,6 +27,8 @@ pub(super) fn package(directory: &Path) -> Result<Vec<u8>, ArchiveError> {
         .args(["--package", &name])
         .arg("--target-dir")
         .arg(target.path())
+        // What it says is for people.
+        .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())
         .output()
         .map_err(|error| match error.kind() {
