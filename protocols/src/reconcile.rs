@@ -60,6 +60,8 @@ const BUSY_PAUSE: (u64, u64) = (50, 5_000);
 struct Peer {
     told: Option<Root>,
     greet_at: Moment,
+    /// The own root that it was told last.
+    shown: Option<Root>,
     /// A greeting is under way.
     greeting: bool,
     failures: u32,
@@ -161,6 +163,7 @@ impl Reconciler {
             self.peers.entry(peer).or_insert(Peer {
                 told: None,
                 greet_at: now,
+                shown: None,
                 greeting: false,
                 failures: 0,
                 busy: 0,
@@ -198,6 +201,8 @@ impl Reconciler {
             return;
         };
         known.told = Some(root);
+        // It greeted, and the answer told it ours.
+        known.shown = Some(self.own);
         if known.failures == 0 {
             self.meet(now, peer, root, effects);
         }
@@ -311,7 +316,9 @@ impl Reconciler {
         if pulling || known.greeting {
             return;
         }
-        known.greet_at = next;
+        // What changed here while the greeting was under way, it was not told.
+        let is_shown = root == own || known.shown == Some(own);
+        known.greet_at = if is_shown { next } else { soon };
         known.waiting = false;
         if root == own || root.count == 0 {
             known.deferrals = 0;
@@ -361,6 +368,7 @@ impl Reconciler {
             }
             if peer.greet_at <= now {
                 peer.greeting = true;
+                peer.shown = Some(self.own);
                 greet.push(*id);
             } else {
                 wake_at = Some(wake_at.map_or(peer.greet_at, |at| at.min(peer.greet_at)));

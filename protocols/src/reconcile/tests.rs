@@ -572,3 +572,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_changes_while_a_greeting_is_under_way_is_told_soon() {
+    let (before, after) = (Node::new(1, 0..1).root, Node::new(1, 0..2).root);
+    let mut machine = Reconciler::new(before, 1);
+    let now = Moment::default();
+    let asked = machine.handle(now, Input::Connected(peer(1)));
+    let [Effect::Ask { ticket, .. }] = asked[..] else {
+        panic!("{asked:?}");
+    };
+    machine.handle(now, Input::Own(after));
+    let response = Response::Hello(hello(Root::default()));
+    let effects = machine.handle(now, Input::Answered { ticket, response });
+    let wake_at = effects.iter().find_map(|effect| match effect {
+        Effect::WakeAt(at) => Some(*at),
+        _ => None,
+    });
+    assert!(wake_at.unwrap() <= now + SETTLE * 2, "{effects:?}");
+}
