@@ -325,14 +325,14 @@ fn how_to_go_on(nodes: &Nodes, exit: bool) -> String {
     }
     add("A node of your own:");
     let commands = [
-        ("up", "in one terminal; prints its address"),
+        ("up", "in one terminal; `market status` lists its addresses"),
         (
             "publish PATH",
             "a directory with Cargo.toml or pack.toml, or a .crate file",
         ),
         (
             "up --bootstrap ADDR",
-            "on another machine, with that address",
+            "on another machine, with one of those",
         ),
         ("fetch NAME --output FILE", "there"),
     ];
