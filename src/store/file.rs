@@ -204,6 +204,8 @@ pub struct Disk {
 #[derive(Debug, Default)]
 struct Imports {
     running: usize,
+    /// The folder may be another store's by now.
+    released: bool,
 }
 
 /// When the last import that runs ends, what failed ones left is removed: the crate keeps their files for ever,
@@ -222,6 +224,7 @@ impl Drop for Importing {
         let mut imports = lock(&self.imports);
         imports.running -= 1;
         if imports.running == 0
+            && !imports.released
             && let Err(error) = empty(&self.temp)
         {
             tracing::warn!(%error, "cannot remove temporary files in {}", self.temp.display());
@@ -275,6 +278,7 @@ impl Backing for Disk {
     }
 
     fn release(&self) {
+        lock(&self.imports).released = true;
         drop(lock(&self.lock).take());
     }
 }

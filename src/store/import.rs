@@ -5,7 +5,8 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream;
@@ -21,6 +22,13 @@ use super::{Staged, StorageError};
 const CHUNKS_MAX: usize = 4;
 /// How often a long import looks whether there is room, in bytes.
 const ROOM_STEP: u64 = 16 << 20;
+/// When to look for what a failed import left, each after the one before.
+const LEFTOVER_PAUSES: [Duration; 4] = [
+    Duration::from_millis(50),
+    Duration::from_millis(500),
+    Duration::from_secs(2),
+    Duration::from_secs(10),
+];
 
 /// What an import needs of its store.
 pub(super) struct Import<B> {
@@ -84,7 +92,13 @@ impl<B: Backing> Import<B> {
             let importing = self.backing.importing();
             let result = self.add_stream(fed).await;
             drop(importing);
+            let failed = result.is_err();
+            let backing = Arc::downgrade(&self.backing);
+            drop(self);
             reply.send(result).ok();
+            if failed {
+                clean_up_after(backing).await;
+            }
         });
         let staged = async move { answer.await.unwrap_or_else(|_| Err(stopped(&path))) };
         Ok((Feed(feed), staged))
@@ -156,6 +170,18 @@ impl<B: Backing> Import<B> {
             size: Some(size),
             tag,
         })
+    }
+}
+
+/// Removes what a failed import leaves. The crate reports the failure when the stream ends, and may begin the
+/// import's file only then: so this looks again for a while, without keeping the store open.
+async fn clean_up_after<B: Backing>(backing: Weak<B>) {
+    for pause in LEFTOVER_PAUSES {
+        tokio::time::sleep(pause).await;
+        let Some(backing) = backing.upgrade() else {
+            return;
+        };
+        drop(backing.importing());
     }
 }
 
