@@ -2,19 +2,21 @@
 
 pub mod home;
 
+use std::io;
 use std::sync::Arc;
 
 use ggen_protocols::id::{NetworkId, OwnerId};
+use ggen_protocols::record::Signed;
 
 use crate::crypto::PrivateKey;
-use crate::node::{Config, Node, Running};
+use crate::node::{Config, Node, NodeError, Running};
 use crate::registry::local::{LocalRegistry, OpenOptions};
 use crate::search;
 use crate::search::index::TantivySearchEngine;
 use crate::store;
 use crate::store::file::FilePackageStore;
 
-pub use home::{Home, HomeError, Init, Layout};
+pub use home::{Founded, Founding, Home, HomeError, Identity, Init, Keys, Layout};
 
 /// Whether a node joins the network or works on its own data only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,37 +58,59 @@ pub async fn assemble(
     presence: Presence,
 ) -> Result<(Node, Running), AssembleError> {
     let layout = home.layout();
-    let own = layout.owner()?;
+    let own = layout.owners()?;
     let transport = match presence {
         Presence::Online => Some(layout.node_key()?),
         Presence::Offline => None,
     };
     let network = layout.network()?.id();
     let started = start(layout.clone(), network, own, config, transport).await;
-    started.map_err(|source| AssembleError::Part {
+    let (node, running) = started.map_err(|source| AssembleError::Part {
         home: layout.dir().display().to_string(),
         source,
-    })
+    })?;
+    if let Err(error) = hand_over_foundings(layout, &node).await {
+        // Whoever publishes here is told again; everything else works without.
+        tracing::warn!(%error, "cannot take the record that founds the namespace of this home");
+    }
+    Ok((node, running))
+}
+
+/// Gives the node the records that found the namespaces of its home, which a crash may have kept from it.
+async fn hand_over_foundings(layout: &Layout, node: &Node) -> Result<(), crate::Error> {
+    let network = node.catalogue().network();
+    for identity in layout.identities().map_err(io::Error::other)? {
+        let envelope = layout.genesis(&identity.label).map_err(io::Error::other)?;
+        let Some(envelope) = envelope else { continue };
+        let signed = Signed::from_envelope(envelope.clone()).map_err(NodeError::from)?;
+        let owner = OwnerId::of_genesis(signed.id(network));
+        if node.documents(owner).await?.is_empty() {
+            node.submit(envelope).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn start(
     layout: Layout,
     network: NetworkId,
-    own: Option<OwnerId>,
+    own: Vec<OwnerId>,
     config: Config,
     transport: Option<PrivateKey>,
 ) -> crate::Result<(Node, Running)> {
     let options = OpenOptions {
         network,
-        own: own.into_iter().collect(),
+        own,
+        pool_bytes_max: config.pool_bytes_max,
         ..OpenOptions::default()
     };
-    let registry = LocalRegistry::open(layout.catalogue(), options).await?;
+    let registry = Arc::new(LocalRegistry::open(layout.catalogue(), options).await?);
     let store = FilePackageStore::open(layout.blobs(), store::file::Options::default()).await?;
     let options = search::index::Options::default();
     let index = TantivySearchEngine::open(layout.index(), options).await?;
-    let mut builder =
-        Node::builder(Arc::new(registry), Arc::new(store), config).search(Arc::new(index));
+    let mut builder = Node::builder(registry.clone(), Arc::new(store), config)
+        .choices(registry)
+        .search(Arc::new(index));
     if let Some(key) = transport {
         builder = builder.transport(key);
     }

@@ -6,14 +6,17 @@
 //! ```text
 //! frame    = tag: u8, length: u32 little-endian, payload
 //! request  = message (JSON), then for `publish` and `submit` one chunk: the envelope,
+//!            for `unlock` one chunk: the seed, for `sign` one chunk: the message to sign,
 //!            then for `publish` the archive in chunks, then end
 //! reply    = any number of progress messages, then one message;
-//!            after a fetch with content the archive in chunks, then end or a failure
+//!            after a fetch with content the archive in chunks, then end or a failure;
+//!            after `documents` and `record` one chunk for each envelope
 //! ```
 
 mod answer;
 mod client;
 mod frame;
+mod keyring;
 mod request;
 mod server;
 mod socket;
@@ -22,7 +25,8 @@ mod views;
 use std::error::Error;
 
 pub use client::{Client, ControlError};
-pub use request::Failure;
+pub use keyring::UNLOCK_TIME_MAX;
+pub use request::{Failure, UnlockedKey};
 pub use server::{Server, ServerError};
 pub use views::{Hit, Hits, PackageInfo, ReleaseState, VersionInfo};
 

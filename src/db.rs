@@ -18,7 +18,7 @@ use crate::crash;
 const WAITING_JOBS_MAX: usize = 256;
 /// Write jobs in one transaction: enough to share the cost of a commit, few enough to bound its latency.
 const JOBS_PER_COMMIT_MAX: usize = 256;
-/// Memory for pages, in bytes: the inner pages of a catalogue of a million records.
+/// Most memory for pages, in bytes: the inner pages of a catalogue of a million records.
 const CACHE_BYTES_MAX: usize = 64 << 20;
 
 const SCHEMA: TableDefinition<'_, &str, u64> = TableDefinition::new("schema");
@@ -59,6 +59,18 @@ pub enum DbError {
         found: u64,
         /// The newest form known here.
         known: u64,
+    },
+    /// It was written by an older program, in a form that is not read any more.
+    #[error(
+        "{} has form {found} of `{name}`, which this program does not read any more: move it away, and the node fetches its records from its peers again", path.display()
+    )]
+    Older {
+        /// Which file.
+        path: PathBuf,
+        /// What it is for.
+        name: &'static str,
+        /// Its form.
+        found: u64,
     },
     /// It is a database of something else.
     #[error("{} is no database of `{name}`; choose another path", path.display())]
@@ -146,10 +158,10 @@ impl fmt::Debug for Db {
 }
 
 impl Db {
-    /// Opens a database or makes it. Blocks.
-    pub(crate) fn open(path: &Path, schema: Schema) -> Result<Self, DbError> {
+    /// Opens a database or makes it, with so many bytes of memory for pages, 64 MiB at the most. Blocks.
+    pub(crate) fn open(path: &Path, schema: Schema, cache_bytes: usize) -> Result<Self, DbError> {
         let opened = redb::Builder::new()
-            .set_cache_size(CACHE_BYTES_MAX)
+            .set_cache_size(cache_bytes.min(CACHE_BYTES_MAX))
             .create(path);
         let database = opened.map_err(|error| Fault::from(error).on(path))?;
         Self::start(database, path, schema)
@@ -250,7 +262,12 @@ fn check_schema(database: &redb::Database, path: &Path, schema: Schema) -> Resul
             found,
             known: schema.version,
         }),
-        _ => Err(DbError::Foreign {
+        Some(found) => Err(DbError::Older {
+            path,
+            name: schema.name,
+            found,
+        }),
+        None => Err(DbError::Foreign {
             path,
             name: schema.name,
         }),
@@ -362,7 +379,7 @@ mod tests {
         let path = home.path().join("test.redb");
         let commits = Arc::new(AtomicU64::new(0));
         for round in 0..3u64 {
-            let db = Db::open(&path, TEST).unwrap();
+            let db = Db::open(&path, TEST, 1 << 20).unwrap();
             let committed = commits.clone();
             let count = move |(): &()| {
                 committed.fetch_add(1, Ordering::Relaxed);
@@ -371,15 +388,18 @@ mod tests {
             assert_eq!(get(&db, 1).await, Some(round));
         }
         assert_eq!(commits.load(Ordering::Relaxed), 3);
-        assert_eq!(get(&Db::open(&path, TEST).unwrap(), 1).await, Some(2));
+        assert_eq!(
+            get(&Db::open(&path, TEST, 1 << 20).unwrap(), 1).await,
+            Some(2)
+        );
     }
 
     #[tokio::test]
     async fn a_second_opening_is_told_that_the_home_is_in_use() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("test.redb");
-        let _first = Db::open(&path, TEST).unwrap();
-        let error = Db::open(&path, TEST).unwrap_err();
+        let _first = Db::open(&path, TEST, 1 << 20).unwrap();
+        let error = Db::open(&path, TEST, 1 << 20).unwrap_err();
         assert!(matches!(&error, DbError::InUse { .. }), "{error}");
         assert!(
             error
@@ -389,12 +409,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_newer_form_and_a_foreign_database_are_refused_untouched() {
+    async fn another_form_and_a_foreign_database_are_refused_untouched() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("test.redb");
-        drop(Db::open(&path, TEST).unwrap());
+        drop(Db::open(&path, TEST, 1 << 20).unwrap());
         let older = Schema { version: 1, ..TEST };
-        let error = Db::open(&path, older).unwrap_err();
+        let error = Db::open(&path, older, 1 << 20).unwrap_err();
         assert!(
             matches!(
                 &error,
@@ -406,19 +426,22 @@ mod tests {
             ),
             "{error}"
         );
+        let newer = Schema { version: 3, ..TEST };
+        let error = Db::open(&path, newer, 1 << 20).unwrap_err();
+        assert!(matches!(&error, DbError::Older { found: 2, .. }), "{error}");
         let other = Schema {
             name: "other",
             ..TEST
         };
-        let error = Db::open(&path, other).unwrap_err();
+        let error = Db::open(&path, other, 1 << 20).unwrap_err();
         assert!(matches!(&error, DbError::Foreign { .. }), "{error}");
-        assert!(Db::open(&path, TEST).is_ok());
+        assert!(Db::open(&path, TEST, 1 << 20).is_ok());
     }
 
     #[tokio::test]
     async fn a_failing_job_undoes_and_fails_its_whole_transaction() {
         let home = tempfile::tempdir().unwrap();
-        let db = Db::open(&home.path().join("test.redb"), TEST).unwrap();
+        let db = Db::open(&home.path().join("test.redb"), TEST, 1 << 20).unwrap();
         db.write(set(1, 1), |()| {}).await.unwrap();
         let damaged = |transaction: &WriteTransaction| {
             transaction.open_table(COUNTS)?.insert(1, 9)?;
@@ -435,7 +458,7 @@ mod tests {
     #[tokio::test]
     async fn a_job_is_carried_out_though_nobody_waits_for_it() {
         let home = tempfile::tempdir().unwrap();
-        let db = Db::open(&home.path().join("test.redb"), TEST).unwrap();
+        let db = Db::open(&home.path().join("test.redb"), TEST, 1 << 20).unwrap();
         let (committed, done) = oneshot::channel();
         let mut write = Box::pin(db.write(set(1, 1), move |()| committed.send(()).unwrap()));
         assert!(futures::poll!(&mut write).is_pending());

@@ -10,6 +10,7 @@ mod follow;
 mod mirror;
 mod network;
 mod publish;
+mod rate;
 mod spawn;
 mod swarm;
 mod sync;
@@ -31,7 +32,7 @@ use tokio::sync::{RwLock, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::Result;
-use crate::registry::{Catalogue, Release, Verdict};
+use crate::registry::{Catalogue, Choices, Release, Verdict};
 use crate::search::{SearchError, SearchIndex, SearchPage, SearchQuery};
 use crate::store::BlobStore;
 use actor::{Commands, Fetch, Seen, Write, stopped};
@@ -59,6 +60,7 @@ struct Shared {
     catalogue: Arc<dyn Catalogue>,
     store: Arc<dyn BlobStore>,
     index: Option<Arc<dyn SearchIndex>>,
+    choices: Option<Arc<dyn Choices>>,
     config: Config,
     door: Door,
     /// Read-locked between holding an archive and writing its record, and write-locked to look for archives
@@ -83,6 +85,16 @@ impl Node {
         &self.shared.catalogue
     }
 
+    /// The decisions of its user.
+    ///
+    /// # Errors
+    /// [`NodeError::Config`] if it was started without.
+    pub fn choices(&self) -> Result<&dyn Choices> {
+        let missing =
+            || NodeError::Config("this node was started without a place for decisions".to_owned());
+        Ok(self.shared.choices.as_deref().ok_or_else(missing)?)
+    }
+
     /// The store that it keeps.
     pub fn store(&self) -> &Arc<dyn BlobStore> {
         &self.shared.store
@@ -94,6 +106,23 @@ impl Node {
     /// Those of the catalogue.
     pub async fn feed_head(&self, owner: OwnerId, key: PublicKey) -> Result<FeedHead> {
         self.shared.catalogue.feed_head(owner, key).await
+    }
+
+    /// The envelopes of all documents that are held of a namespace, each after the one that it continues.
+    ///
+    /// # Errors
+    /// Those of the catalogue.
+    pub async fn documents(&self, owner: OwnerId) -> Result<Vec<Bytes>> {
+        self.shared.catalogue.documents(owner).await
+    }
+
+    /// The envelope of a record; nothing if it is not held.
+    ///
+    /// # Errors
+    /// Those of the catalogue.
+    pub async fn record(&self, id: RecordId) -> Result<Option<Bytes>> {
+        let found = self.shared.catalogue.envelopes(vec![id]).await?;
+        Ok(found.into_iter().next().flatten())
     }
 
     /// Takes a signed publish record and its archive: stages the bytes, checks them against the record, holds
@@ -157,6 +186,7 @@ impl Node {
 
     /// Makes sure that the blob of the release that `wanted` means is held here, fetching it from peers if it
     /// is not; `progress` gets the bytes fetched so far and the size, and may lag. The archive is checked.
+    /// This is a use by the node's user: it pins the content, and what the name or label means.
     /// Dropping the future does not stop a fetch that others wait for, or that is under way.
     ///
     /// # Errors
@@ -200,6 +230,11 @@ impl Node {
             }
             let providers = given.iter().map(|(peer, bytes)| (peer.to_string(), *bytes));
             let sha256 = release.metadata.checksums.sha256;
+            if let Some(choices) = &shared.choices {
+                let namespace = wanted.namespace.as_deref();
+                let used = choices.used(namespace, &release.key, release.record);
+                used.await?;
+            }
             return Ok(Fetched {
                 package: wanted::package(&release),
                 owner: release.key.owner.to_string(),

@@ -19,7 +19,10 @@ pub use ggen_protocols::metadata::{
 
 pub use crate::Error;
 pub use crate::Result;
-pub use crate::crypto::{PrivateKey, PublicKey};
+pub use crate::crypto::{
+    CryptoError, CryptoVerifier, Ed25519CryptoVerifier, Key, KeyPair, PrivateKey, PublicKey,
+    TrustLevel, TrustResult, VerificationResult,
+};
 pub use crate::registry::local::LocalRegistry;
 pub use crate::registry::{Registry, RegistryError};
 pub use crate::search::index::TantivySearchEngine;

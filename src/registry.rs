@@ -1,13 +1,34 @@
 //! The traits `Registry` and `Catalogue`: what packages there are, and the signed records that say so.
 
 mod audit;
+mod contested;
+mod decide;
+mod derive;
+pub mod evidence;
+pub(crate) mod heads;
 pub mod local;
+pub(crate) mod names;
+pub mod policy;
+mod pool;
+mod shelf;
 pub(crate) mod sign;
 mod stored;
 mod tables;
+mod text;
 mod tree;
+pub(crate) mod trust;
 pub(crate) mod view;
 mod write;
+
+pub use contested::Contested;
+pub use evidence::{Evidence, Question};
+pub use policy::{Choices, Claimants, Decision, KeyIdentity, OwnerStatus, OwnerTrust, Policy};
+#[cfg(feature = "testing")]
+pub(crate) use pool::forget::{ids_left, ids_max};
+#[cfg(feature = "testing")]
+pub(crate) use pool::{DECLINED_BYTES, RECORD_OVERHEAD_BYTES};
+#[cfg(feature = "testing")]
+pub(crate) use write::precedence;
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -20,6 +41,7 @@ use ggen_protocols::hash::ContentHash;
 use ggen_protocols::id::{
     CanonicalName, NetworkId, OwnerId, PackageId, PublicKey, RecordId, ReleaseKey,
 };
+use ggen_protocols::message::HeadPlace;
 use ggen_protocols::metadata::PackageMetadata;
 use ggen_protocols::reconcile::fingerprint::{Branch, Prefix, Root};
 use ggen_protocols::record::{FeedHead, Record, Refusal, State, Verified};
@@ -28,6 +50,7 @@ use tokio::sync::watch;
 
 use crate::Result;
 use crate::db::DbError;
+pub use heads::{Sight, Witnessed};
 
 /// What is known of packages: the part of a registry that programs use.
 ///
@@ -112,6 +135,9 @@ pub trait Catalogue: Registry {
     /// Adds records; one answer for each, in order. The one door into the catalogue. Whether a record may be
     /// written by its signer, and whether its owner has room, is decided here; whether its time has come
     /// (`Verified::in_time`) is for the caller to check, for it is no property of the set.
+    ///
+    /// Documents of one call are taken first. A record that is `Unauthorised` may be taken later, when the
+    /// documents are here that name its signer.
     async fn admit(&self, records: Vec<Verified<Record>>) -> Result<Vec<Admission>>;
 
     /// Adds one record that was signed for a user of this node, if it continues its key's feed and contradicts
@@ -146,6 +172,26 @@ pub trait Catalogue: Registry {
 
     /// Where `key` continues its feed in the namespace of `owner`.
     async fn feed_head(&self, owner: OwnerId, key: PublicKey) -> Result<FeedHead>;
+
+    /// Takes a head record: what its signer saw last of a namespace. Kept beside the set, the newest of each signer.
+    ///
+    /// # Errors
+    /// [`RegistryError::Validation`] if it is no head record.
+    async fn witness(&self, head: Verified<Record>) -> Result<Witnessed>;
+
+    /// The first `limit` heads after a place, ascending, and where each stands.
+    async fn heads(
+        &self,
+        after: Option<HeadPlace>,
+        limit: usize,
+    ) -> Result<Vec<(HeadPlace, Bytes)>>;
+
+    /// How much of a namespace is here, by the word of its own keys; newest first, none older than
+    /// `limits::HEAD_LIFE`.
+    async fn sights(&self, owner: OwnerId) -> Result<Vec<Sight>>;
+
+    /// The envelopes of the documents that are held of a namespace, each after the one that it continues.
+    async fn documents(&self, owner: OwnerId) -> Result<Vec<Bytes>>;
 
     /// Keys that wrote in the namespace of `owner` and of which two records follow the same one, ascending.
     async fn forked(&self, owner: OwnerId) -> Result<Vec<PublicKey>>;
@@ -207,15 +253,18 @@ pub enum Admission {
     Refused(Refusal),
     /// It is not stored because its owner has as many records as one may have.
     OwnerFull,
+    /// It is not stored because its owner is a stranger here and had to make room for others. It is taken when
+    /// the user of this node has to do with that owner, and a peer then offers it again.
+    Evicted,
 }
 
-/// One step in the growth of the catalogue: an admission, or a verdict that took a release out of what is
-/// offered or brought it back.
+/// One step of the catalogue: an admission, a record or verdict that changed what others mean, or the eviction or
+/// readmission of an owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admitted {
     /// Counts steps on this node, from 1.
     pub position: u64,
-    /// The record.
+    /// The record; where an owner was evicted or readmitted, the founding record that the owner's id is.
     pub record: RecordId,
     /// The package that it speaks of, if it speaks of one.
     pub package: Option<(OwnerId, CanonicalName)>,
@@ -232,7 +281,7 @@ pub struct Release {
     pub metadata: PackageMetadata,
     /// Whether its content is known for certain.
     pub standing: Standing,
-    /// Whether its owner yanked it.
+    /// Whether its owner yanked it; or it is withheld, and shown because it was used here.
     pub yanked: bool,
     /// Whether its owner took it back altogether.
     pub withdrawn: bool,
@@ -243,11 +292,28 @@ pub struct Release {
     pub state: Option<State>,
     /// What checking its archive gave on this node.
     pub verdict: Verdict,
+    /// Whether this node's user used this very content before: then it is served whatever else is known of it.
+    pub pinned: bool,
     /// When this node first saw it.
     pub first_seen: DateTime<Utc>,
 }
 
 impl Release {
+    /// Why it is not given to those who did not use it before, whatever its archive holds; nothing if it is.
+    pub fn withheld(&self) -> Option<String> {
+        match &self.standing {
+            Standing::Published => None,
+            Standing::Conflicted(records) => Some(format!(
+                "its owner published {} different contents under this version; `market evidence {} {}@{}` shows them",
+                records.len(),
+                self.key.owner,
+                self.key.name,
+                self.key.version
+            )),
+            Standing::Withheld(why) => Some(why.clone()),
+        }
+    }
+
     /// Whether search and resolution may offer it.
     pub fn is_offered(&self) -> bool {
         self.standing == Standing::Published
@@ -265,6 +331,9 @@ pub enum Standing {
     /// Two or more contents: nobody can say which is meant, so it is withheld. Holds one record for each
     /// content, ascending, and of very many contents the first ones.
     Conflicted(Vec<RecordId>),
+    /// This node does not give it out, for this reason: its owner is frozen, dead or distrusted here, or took away
+    /// the right of the key that signed it.
+    Withheld(String),
 }
 
 /// What checking a release's archive gave on this node.
@@ -326,14 +395,9 @@ pub enum RegistryError {
     /// The namespace or name is somebody else's, or there is no key to sign with.
     #[error("{0}")]
     Unauthorized(String),
-    /// A bare name that several owners use and that none of them is known by here.
-    #[error("`{name}` is published by {} owners; say which: {}", owners.len(), list(owners, name))]
-    Contested {
-        /// The name.
-        name: CanonicalName,
-        /// Who publishes it, ascending.
-        owners: Vec<OwnerId>,
-    },
+    /// A name that means nobody until the user decides. It has several lines.
+    #[error(transparent)]
+    Contested(Box<Contested>),
     /// A release that is not given out, for this reason.
     #[error("{id} is withheld: {why}")]
     Withheld {
@@ -357,13 +421,4 @@ impl From<DbError> for RegistryError {
             other => Self::Database(other),
         }
     }
-}
-
-fn list(owners: &[OwnerId], name: &CanonicalName) -> String {
-    let shown: Vec<_> = owners
-        .iter()
-        .take(5)
-        .map(|owner| format!("{owner}/{name}"))
-        .collect();
-    shown.join(", ")
 }

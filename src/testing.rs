@@ -1,6 +1,7 @@
 //! Contract suites and loopback clusters, for tests of ours and of implementers.
 
 pub mod cluster;
+pub mod crypto;
 pub mod memory;
 pub mod registry;
 pub mod search;

@@ -1,19 +1,23 @@
-//! What a set of records means: slots, registers, conflicts and forks. Merge is union.
+//! What the records of a namespace mean: slots, registers, endorsements, conflicts and forks. Merge is union.
 //!
-//! Every part is a semilattice: [`Slot`], [`Register`] and [`Feed`] have a `merge` that does not care about
-//! order, repetition or grouping. A node stores the parts as rows and merges one record at a time;
-//! [`Meaning`] derives them from a whole set, and so says what the rows must be.
+//! A namespace is the set of its records ([`Namespace`]); everything else follows from that set
+//! ([`Namespace::meaning`], rules R2 to R6). Every part is a semilattice: [`Slot`], [`Register`], [`Feed`] and
+//! [`Endorsement`] have a `merge` that does not care about order, repetition or grouping. A node stores the parts
+//! as rows and merges one record at a time where the effect of a record is its own ([`is_granted`]), and
+//! derives them anew where it is not; [`Meaning`] says what the rows must be.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use semver::{BuildMetadata, Version};
 
 use crate::cbor;
 use crate::hash;
-use crate::id::{CanonicalName, OwnerId, PublicKey, RecordId, ReleaseKey};
+use crate::id::{CanonicalName, NetworkId, OwnerId, PublicKey, RecordId, ReleaseKey};
 use crate::metadata::PackageMetadata;
-use crate::record::{Change, FeedHead, Info, Publish, Record, Refusal, State, Verified};
+use crate::owner::{Documents, NamespaceDocument, Offered, Standing};
+use crate::record::{Body, FeedHead, Info, Publish, Record, Refusal, State, Verified};
+use crate::trust::Endorsement;
 
 /// Contents that one slot remembers, those with the smallest record ids. Two already make a conflict; the
 /// bound keeps a slot's row small, however often its owner contradicts itself.
@@ -166,51 +170,59 @@ impl Feed {
     }
 }
 
-/// What one record says of packages.
+/// What one record says.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fact {
     /// A release has this content.
     Claim(ReleaseKey, Claim),
     /// A register has this value.
     Register(RegisterKey, Register),
+    /// The namespace thinks this of another one.
+    Endorse(OwnerId, Endorsement),
+    /// Who may write in the namespace.
+    Document,
     /// Nothing that this version understands.
     Nothing,
 }
 
-/// What one record adds to the meaning of a set.
+/// What one record adds to its namespace.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Contribution {
     /// The record.
     pub id: RecordId,
-    /// The namespace it speaks of.
+    /// The namespace it is written in.
     pub owner: OwnerId,
     /// Who signed it.
     pub key: PublicKey,
-    /// Its place in the feed of its key.
+    /// Its place in the feed of its key; of a document, its place after the genesis.
     pub seq: u64,
-    /// The record before it in that feed.
+    /// The record before it in that feed; of a document, the one that it continues.
     pub previous: Option<RecordId>,
     /// What it says.
     pub fact: Fact,
 }
 
 impl Contribution {
-    /// What `record` adds.
+    /// What `record` adds, if its key may write there.
     ///
     /// # Errors
-    /// [`Refusal::Unauthorised`] if its key may not write in its namespace.
+    /// [`Refusal::NoNamespace`].
     pub fn of(record: &Verified<Record>) -> Result<Self, Refusal> {
-        let owner = record.authorised()?;
-        let fact = match record.change(owner) {
-            Change::Claim(key, publish) => Fact::Claim(key, Claim::of(record.id(), publish)),
-            Change::Register(owner, name, release, state) => Fact::Register(
-                (owner, name, release.map(|key| key.version)),
-                Register::of(record.id(), state),
-            ),
-            Change::Nothing => Fact::Nothing,
+        let owner = record.namespace()?;
+        let id = record.id();
+        let fact = match &record.content().body {
+            Body::Publish(publish) => Fact::Claim(publish.key(owner), Claim::of(id, publish)),
+            Body::State(state) => {
+                let (name, version) = state.key();
+                Fact::Register((owner, name, version), Register::of(id, state))
+            }
+            Body::Endorse(endorse) => Endorsement::of(id, endorse)
+                .map_or(Fact::Nothing, |value| Fact::Endorse(endorse.subject, value)),
+            Body::Genesis(_) | Body::Acl(_) => Fact::Document,
+            Body::Head(_) | Body::Other { .. } => Fact::Nothing,
         };
         Ok(Self {
-            id: record.id(),
+            id,
             owner,
             key: record.key(),
             seq: record.content().seq,
@@ -219,16 +231,16 @@ impl Contribution {
         })
     }
 
-    /// The feed that consists of this record.
-    pub fn feed(&self) -> Feed {
+    /// The feed that consists of this record; documents stand in none.
+    pub fn feed(&self) -> Option<Feed> {
         let head = FeedHead {
             seq: self.seq,
             last: Some(self.id),
         };
-        Feed {
+        (self.fact != Fact::Document).then_some(Feed {
             head,
             forked: false,
-        }
+        })
     }
 
     /// The package that it speaks of, if it speaks of one.
@@ -236,94 +248,235 @@ impl Contribution {
         match &self.fact {
             Fact::Claim(key, _) => Some((key.owner, &key.name)),
             Fact::Register((owner, name, _), _) => Some((*owner, name)),
-            Fact::Nothing => None,
+            Fact::Endorse(..) | Fact::Document | Fact::Nothing => None,
+        }
+    }
+
+    /// Whether the publishers that `document` names include its signer, with a scope that covers it.
+    pub fn is_granted(&self, document: &NamespaceDocument) -> bool {
+        match &self.fact {
+            Fact::Document => false,
+            _ => document.grants(self.key, self.package().map(|(_, name)| name)),
         }
     }
 }
 
-/// What follows a record in a feed: the namespace, the key, and the record (nothing: the feed's start).
-pub type SuccessorKey = (OwnerId, PublicKey, Option<RecordId>);
+/// Rule R2, but for the feeds of retired keys: whether the document that holds grants what a record does.
+///
+/// A record that is not granted is effective if it is the last good one of a retired key, or before that one in its
+/// feed; so one of the [`Namespace::gaps`] changes more than itself, and what follows must be derived anew.
+pub fn is_granted(standing: Standing<'_>, record: &Contribution) -> bool {
+    matches!(standing, Standing::Active(_, document) if record.is_granted(document))
+}
 
-/// Everything that follows from a set of records.
+/// All that is held of one namespace.
+#[derive(Debug, Clone)]
+pub struct Namespace {
+    documents: Documents,
+    records: BTreeMap<RecordId, Contribution>,
+}
+
+/// Which document holds, without the document.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Status {
+    /// Nobody founded it, as far as is known here.
+    #[default]
+    Unknown,
+    /// This document holds.
+    Active(RecordId),
+    /// Two documents of the root continue this one.
+    Frozen(RecordId),
+    /// Two documents of the recovery key continue this one.
+    Dead(RecordId),
+}
+
+impl From<Standing<'_>> for Status {
+    fn from(standing: Standing<'_>) -> Self {
+        match standing {
+            Standing::Unknown => Self::Unknown,
+            Standing::Active(id, _) => Self::Active(id),
+            Standing::Frozen(id) => Self::Frozen(id),
+            Standing::Dead(id) => Self::Dead(id),
+        }
+    }
+}
+
+/// Everything that follows from the records of one namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Meaning {
-    /// The records and their owners.
-    pub records: BTreeMap<RecordId, OwnerId>,
+    /// Which document holds.
+    pub status: Status,
     /// Releases.
     pub slots: BTreeMap<ReleaseKey, Slot>,
     /// States of releases and packages.
     pub registers: BTreeMap<RegisterKey, Register>,
-    /// Feeds.
-    pub feeds: BTreeMap<(OwnerId, PublicKey), Feed>,
-    /// For each place in a feed the record that continues it; of several, the smallest.
-    pub successors: BTreeMap<SuccessorKey, RecordId>,
+    /// What it thinks of others.
+    pub endorsements: BTreeMap<OwnerId, Endorsement>,
+    /// Where each key continues its feed: this counts all held records. A key is forked by effective ones.
+    pub feeds: BTreeMap<PublicKey, Feed>,
+    /// How many records are effective; documents are not counted.
+    pub effective: u64,
+}
+
+impl Namespace {
+    /// A namespace of which nothing is held.
+    pub fn new(network: NetworkId, owner: OwnerId) -> Self {
+        Self::of(Documents::none(network, owner), [])
+    }
+
+    /// A namespace with these documents and with these records, documents among them or not.
+    pub fn of(documents: Documents, records: impl IntoIterator<Item = Contribution>) -> Self {
+        let records = records.into_iter().map(|record| (record.id, record));
+        Self {
+            documents,
+            records: records.collect(),
+        }
+    }
+
+    /// Its documents.
+    pub fn documents(&self) -> &Documents {
+        &self.documents
+    }
+
+    /// The records held, ascending by id.
+    pub fn records(&self) -> impl Iterator<Item = &Contribution> {
+        self.records.values()
+    }
+
+    /// Takes a record of this namespace and says whether it is new (rule R0: the set grows, nothing is replaced).
+    ///
+    /// # Errors
+    /// [`Refusal::Unauthorised`] if no document names its key yet, or if the document that it continues is not
+    /// here: offer it again when more documents are. [`Refusal::WrongDocument`],
+    /// [`Refusal::SuperfluousDocument`], [`Refusal::NoNamespace`].
+    pub fn admit(&mut self, record: &Verified<Record>) -> Result<bool, Refusal> {
+        let added = Contribution::of(record)?;
+        if self.records.contains_key(&added.id) {
+            return Ok(false);
+        }
+        belongs(&mut self.documents, record)?;
+        self.records.insert(added.id, added);
+        Ok(true)
+    }
+
+    /// Rules R1 to R6: what follows from the records, whatever order they came in.
+    pub fn meaning(&self) -> Meaning {
+        let standing = self.documents.standing();
+        let mut meaning = Meaning {
+            status: standing.into(),
+            ..Meaning::default()
+        };
+        let good = self.retired_and_good();
+        let mut successors = BTreeMap::new();
+        for record in self.records.values() {
+            let Some(mut feed) = record.feed() else {
+                continue;
+            };
+            if is_granted(standing, record) || good.contains(&record.id) {
+                let place = (record.key, record.previous);
+                meaning.effective += 1;
+                feed.forked = *successors.entry(place).or_insert(record.id) != record.id;
+                meaning.merge(record.fact.clone());
+            }
+            meaning.feeds.entry(record.key).or_default().merge(feed);
+        }
+        meaning
+    }
+
+    /// Records of retired keys that stay effective: of each, its last good one and those before it in its feed.
+    fn retired_and_good(&self) -> BTreeSet<RecordId> {
+        let mut good = BTreeSet::new();
+        self.walk_retired(|id, record| {
+            if record.is_some() {
+                good.insert(id);
+            }
+        });
+        good
+    }
+
+    /// Records that are not held and that the feeds of retired keys need, to be known up to their last good
+    /// record.
+    pub fn gaps(&self) -> BTreeSet<RecordId> {
+        let mut gaps = BTreeSet::new();
+        self.walk_retired(|id, record| {
+            if record.is_none() {
+                gaps.insert(id);
+            }
+        });
+        gaps
+    }
+
+    /// Walks back from the last good record of each retired key, over records of that key in this namespace, until
+    /// the feed's start, a record of another, or one that is not held.
+    fn walk_retired<'a>(&'a self, mut see: impl FnMut(RecordId, Option<&'a Contribution>)) {
+        let Standing::Active(_, document) = self.documents.standing() else {
+            return;
+        };
+        for (key, head) in &document.retired {
+            let mut seen = BTreeSet::new();
+            let mut at = Some(*head);
+            while let Some(id) = at.filter(|id| seen.insert(*id)) {
+                let record = self.records.get(&id);
+                if record.is_some_and(|r| r.key != *key || r.fact == Fact::Document) {
+                    break;
+                }
+                see(id, record);
+                at = record.and_then(|record| record.previous);
+            }
+        }
+    }
+}
+
+/// Whether a record belongs to the namespace of these documents, which take it in if it is one.
+///
+/// # Errors
+/// As for [`Namespace::admit`].
+pub fn belongs(documents: &mut Documents, record: &Verified<Record>) -> Result<(), Refusal> {
+    let (key, owner) = (record.key(), documents.owner());
+    if !matches!(record.content().body, Body::Genesis(_) | Body::Acl(_)) {
+        return match documents.admit(key) {
+            true => Ok(()),
+            false => Err(Refusal::Unauthorised { key, owner }),
+        };
+    }
+    match documents.offer(record) {
+        Offered::New | Offered::Known => Ok(()),
+        Offered::Waits => Err(Refusal::Unauthorised { key, owner }),
+        Offered::Superfluous => Err(Refusal::SuperfluousDocument { owner }),
+        Offered::Wrong(why) => Err(Refusal::WrongDocument { owner, why }),
+    }
 }
 
 impl Meaning {
-    /// Adds one record.
-    pub fn add(&mut self, record: Contribution) {
-        let Contribution { id, owner, key, .. } = record;
-        self.records.insert(id, owner);
-        let forked = self.succeed((owner, key, record.previous), id);
-        let mut feed = record.feed();
-        feed.forked = forked;
-        self.feeds.entry((owner, key)).or_default().merge(feed);
-        match record.fact {
-            Fact::Claim(key, claim) => self.claim(key, claim),
-            Fact::Register(key, register) => self.set(key, register),
-            Fact::Nothing => {}
+    /// Merges the fact of an effective record.
+    pub fn merge(&mut self, fact: Fact) {
+        match fact {
+            Fact::Claim(key, claim) => match self.slots.entry(key) {
+                Entry::Occupied(slot) => {
+                    slot.into_mut().merge(claim);
+                }
+                Entry::Vacant(none) => {
+                    none.insert(claim.into());
+                }
+            },
+            Fact::Register(key, value) => match self.registers.entry(key) {
+                Entry::Occupied(register) => {
+                    register.into_mut().merge(value);
+                }
+                Entry::Vacant(none) => {
+                    none.insert(value);
+                }
+            },
+            Fact::Endorse(subject, value) => match self.endorsements.entry(subject) {
+                Entry::Occupied(endorsement) => {
+                    endorsement.into_mut().merge(value);
+                }
+                Entry::Vacant(none) => {
+                    none.insert(value);
+                }
+            },
+            Fact::Document | Fact::Nothing => {}
         }
-    }
-
-    /// Adds everything that follows from another set: the meaning of the union.
-    pub fn merge(&mut self, other: Self) {
-        self.records.extend(other.records);
-        for (key, slot) in other.slots {
-            for claim in slot.claims() {
-                self.claim(key.clone(), claim.clone());
-            }
-        }
-        for (key, register) in other.registers {
-            self.set(key, register);
-        }
-        for (key, feed) in other.feeds {
-            self.feeds.entry(key).or_default().merge(feed);
-        }
-        for (key, id) in other.successors {
-            if self.succeed(key, id) {
-                self.feeds.entry((key.0, key.1)).or_default().forked = true;
-            }
-        }
-    }
-
-    fn claim(&mut self, key: ReleaseKey, claim: Claim) {
-        match self.slots.entry(key) {
-            Entry::Occupied(slot) => {
-                slot.into_mut().merge(claim);
-            }
-            Entry::Vacant(none) => {
-                none.insert(claim.into());
-            }
-        }
-    }
-
-    fn set(&mut self, key: RegisterKey, value: Register) {
-        match self.registers.entry(key) {
-            Entry::Occupied(register) => {
-                register.into_mut().merge(value);
-            }
-            Entry::Vacant(none) => {
-                none.insert(value);
-            }
-        }
-    }
-
-    /// Notes that `id` continues a feed at a place; true if another record does so too.
-    fn succeed(&mut self, place: SuccessorKey, id: RecordId) -> bool {
-        let known = self.successors.entry(place).or_insert(id);
-        let forked = *known != id;
-        *known = id.min(*known);
-        forked
     }
 }
 

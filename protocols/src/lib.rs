@@ -11,6 +11,8 @@ pub mod metadata;
 pub mod owner;
 pub mod reconcile;
 pub mod record;
+pub mod trust;
+pub mod view;
 
 use std::time::Duration;
 

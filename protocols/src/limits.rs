@@ -87,8 +87,60 @@ pub const AGENT_BYTES_MAX: usize = 64;
 
 /// How far ahead of the own clock a record's time may be.
 pub const TIME_AHEAD_MAX: Duration = Duration::from_secs(600);
-/// Records held of one owner.
+/// Keys that may publish in one namespace.
+pub const PUBLISHERS_MAX: usize = 64;
+/// Names that one key may be limited to.
+pub const SCOPES_MAX: usize = 32;
+/// Retired keys of one namespace, each counted once for each of its last good records.
+pub const RETIRED_MAX: usize = 256;
+/// Documents of the root in one epoch of a namespace, which lasts from its founding or a recovery to the next
+/// recovery: that many in a row at the most, and that many are held whatever they say. Beyond them those are held
+/// that decide which document holds, at most two for each place in the row.
+pub const DOCUMENTS_PER_EPOCH_MAX: usize = 1024;
+/// How often a namespace is recovered at the most.
+pub const RECOVERIES_MAX: usize = 1024;
+/// Endorsements of one issuer that count: those of the smallest subjects.
+pub const ENDORSEMENTS_PER_ISSUER_MAX: usize = 1000;
+/// Owners whom one node's user may name as anchors.
+pub const ANCHORS_MAX: usize = 64;
+/// Hops from an anchor that trust goes at the most.
+pub const TRUST_HOPS_MAX: u8 = 3;
+/// Endorsements that one computation of trust looks at: what lies further from the anchors is left out.
+pub const TRUST_EDGES_MAX: usize = 100_000;
+/// Feeds that one head record tells of: every publisher and as many retired keys.
+pub const HEAD_FEEDS_MAX: usize = PUBLISHERS_MAX + RETIRED_MAX;
+/// How long a head record says anything, after its own time.
+pub const HEAD_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Gossiped messages that a peer may send at once, and per second from then on. Peers of the own machine and of
+/// private networks are not bounded, here and below: what is beyond comes by reconciliation.
+pub const PEER_MESSAGES_BURST: u64 = 500;
+/// See [`PEER_MESSAGES_BURST`].
+pub const PEER_MESSAGES_PER_SECOND: f64 = 50.0;
+/// Questions that a peer may ask at once: those of a first reconciliation of a million records.
+pub const PEER_QUESTIONS_BURST: u64 = 2000;
+/// Questions that it may ask per second from then on.
+pub const PEER_QUESTIONS_PER_SECOND: f64 = 10.0;
+/// Bytes of answers that a peer may have at once.
+pub const PEER_BYTES_BURST: u64 = 1 << 30;
+/// Bytes of answers per second from then on: 8 MiB a minute.
+pub const PEER_BYTES_PER_SECOND: f64 = (8 << 20) as f64 / 60.0;
+/// Gossiped records of one owner, unless it is known to this node's user, that are taken at once. What is beyond
+/// comes by reconciliation.
+pub const OWNER_RECORDS_BURST: u64 = 5000;
+/// Gossiped records of one owner per second from then on: 60 an hour.
+pub const OWNER_RECORDS_PER_SECOND: f64 = 60.0 / 3600.0;
+/// Owners whose rate is kept: those who wrote most recently.
+pub const OWNER_RATES_MAX: usize = 65_536;
+/// Effective records held of one owner.
 pub const RECORDS_PER_OWNER_MAX: u64 = 100_000;
+/// Records held of one owner besides, which have no effect: what a key wrote that its document does not grant, be it
+/// dropped, stolen or not yet connected to its last good record. They have room of their own, so that no such key
+/// fills that of the owner; less of it, because they only serve other nodes and documents yet to come.
+pub const INERT_PER_OWNER_MAX: u64 = 20_000;
+/// Ids of declined records that a node remembers, so that nobody is asked for them again; they are part of its tree.
+pub const DECLINED_MAX: u64 = 1 << 20;
+/// What the records of all strangers together take on a node unless configured otherwise, in bytes.
+pub const POOL_BYTES_MAX: u64 = 1 << 30;
 /// Largest package that a node admits unless configured otherwise, in bytes.
 pub const PACKAGE_BYTES_MAX: u64 = 500 << 20;
 
@@ -105,6 +157,12 @@ pub const ARCHIVE_PATH_DEPTH_MAX: usize = 32;
 /// Largest manifest (`Cargo.toml`, `pack.toml`) in an archive, in bytes.
 pub const MANIFEST_BYTES_MAX: u64 = 1 << 20;
 
+// The largest document: each publisher with its scopes, each retired key with its record.
+const _: () = assert!(
+    PUBLISHERS_MAX * (36 + SCOPES_MAX * (NAME_BYTES_MAX + 2)) + RETIRED_MAX * 70 + 512
+        <= PAYLOAD_BYTES_MAX
+);
+const _: () = assert!(HEAD_FEEDS_MAX * 80 + 128 <= GOSSIP_ENVELOPE_BYTES_MAX);
 const _: () = assert!(GOSSIP_ENVELOPE_BYTES_MAX + 64 <= GOSSIP_MESSAGE_BYTES_MAX);
 const _: () = assert!(ENVELOPE_BYTES_MAX <= ANSWER_BYTES_MAX);
 const _: () = assert!(ANSWER_BYTES_MAX + ANSWER_RECORDS_MAX * 8 <= RESPONSE_BYTES_MAX);

@@ -5,7 +5,7 @@ use serde_bytes::{ByteArray, ByteBuf};
 use serde_tuple::{Deserialize_tuple, Serialize_tuple};
 
 use crate::cbor::{self, DecodeError};
-use crate::id::{NetworkId, RecordId};
+use crate::id::{NetworkId, OwnerId, PublicKey, RecordId};
 use crate::limits;
 use crate::reconcile::fingerprint::{Branch, Prefix, Root};
 
@@ -42,6 +42,18 @@ pub struct Page {
     pub next: Option<RecordId>,
 }
 
+/// Where a head stands among all: by whom it is about, then by who signed it.
+pub type HeadPlace = (OwnerId, PublicKey);
+
+/// Some of the heads that a peer keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize_tuple, Deserialize_tuple)]
+pub struct Heads {
+    /// Up to [`limits::ANSWER_RECORDS_MAX`] envelopes of head records, up to [`limits::ANSWER_BYTES_MAX`] bytes.
+    pub envelopes: Vec<ByteBuf>,
+    /// Where the next ones begin: after this place; nothing if these were the last.
+    pub next: Option<HeadPlace>,
+}
+
 /// A question of one peer to another. Every question is answered by the response of the same name,
 /// or by [`Response::Busy`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +69,8 @@ pub enum Request {
     Records(Vec<RecordId>),
     /// Do you hold the blobs with these BLAKE3 hashes?
     Holds(Vec<ByteArray<32>>),
+    /// Which heads do you keep, after this place?
+    Heads(Option<HeadPlace>),
 }
 cbor::numbered!(Request {
     1 => Hello(Hello),
@@ -64,6 +78,7 @@ cbor::numbered!(Request {
     3 => Page(PageRequest),
     4 => Records(Vec<RecordId>),
     5 => Holds(Vec<ByteArray<32>>),
+    7 => Heads(Option<HeadPlace>),
 });
 
 /// The answer to a [`Request`].
@@ -83,6 +98,8 @@ pub enum Response {
     Holds(Vec<bool>),
     /// Too much to do: ask again in so many milliseconds.
     Busy(u64),
+    /// The next heads.
+    Heads(Heads),
 }
 cbor::numbered!(Response {
     1 => Hello(Hello),
@@ -91,6 +108,7 @@ cbor::numbered!(Response {
     4 => Records(Vec<Option<ByteBuf>>),
     5 => Holds(Vec<bool>),
     6 => Busy(u64),
+    7 => Heads(Heads),
 });
 
 impl Request {
@@ -110,7 +128,7 @@ impl Request {
             Self::Branches(prefixes) => {
                 bounded("prefixes", prefixes.len(), limits::REQUEST_BRANCHES_MAX)?
             }
-            Self::Page(_) => {}
+            Self::Page(_) | Self::Heads(_) => {}
             Self::Records(ids) => bounded("ids", ids.len(), limits::REQUEST_IDS_MAX)?,
             Self::Holds(hashes) => bounded("hashes", hashes.len(), limits::REQUEST_HOLDS_MAX)?,
         }
@@ -142,6 +160,11 @@ impl Response {
             )?,
             Self::Records(records) => bounded("envelopes", records.len(), limits::REQUEST_IDS_MAX)?,
             Self::Holds(held) => bounded("hashes", held.len(), limits::REQUEST_HOLDS_MAX)?,
+            Self::Heads(heads) => bounded(
+                "envelopes",
+                heads.envelopes.len(),
+                limits::ANSWER_RECORDS_MAX,
+            )?,
             Self::Busy(_) => {}
         }
         Ok(response)

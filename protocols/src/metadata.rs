@@ -1,5 +1,7 @@
 //! What a publisher declares of a release, as programs meet it. The wire form is in [`crate::record`].
 
+mod signing;
+
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;

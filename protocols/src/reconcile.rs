@@ -25,7 +25,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use crate::Moment;
 use crate::id::{PeerId, RecordId};
 use crate::message::Response;
-use crate::reconcile::fingerprint::Root;
+use crate::reconcile::fingerprint::{Prefix, Root};
 
 pub use check::{Expected, Lie};
 pub use terms::{Effect, Found, Input, Lookup, Outcome, Question, Taken, Ticket};
@@ -73,6 +73,9 @@ struct Peer {
     hauled: bool,
     /// It differs, and waits for its turn.
     waiting: bool,
+    /// Where its tree (first) and ours (second) differ and a comparison brought nothing, until that is forgotten.
+    barren: BTreeMap<Prefix, (Root, Root)>,
+    barren_until: Moment,
 }
 
 /// What a ticket stands for.
@@ -171,6 +174,8 @@ impl Reconciler {
                 deferrals: 0,
                 hauled: false,
                 waiting: false,
+                barren: BTreeMap::new(),
+                barren_until: now,
             });
         }
     }
@@ -320,7 +325,11 @@ impl Reconciler {
         let is_shown = root == own || known.shown == Some(own);
         known.greet_at = if is_shown { next } else { soon };
         known.waiting = false;
-        if root == own || root.count == 0 {
+        if known.barren_until <= now {
+            known.barren.clear();
+        }
+        let is_barren = known.barren.get(&Prefix::ROOT) == Some(&(root, own));
+        if root == own || root.count == 0 || is_barren {
             known.deferrals = 0;
             known.failures = 0;
             known.hauled &= root != own;

@@ -12,22 +12,26 @@
 mod body;
 mod envelope;
 mod grammar;
+mod head;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 pub use body::{
-    Body, Change, FeatureWire, FeedHead, Info, KIND_PUBLISH, KIND_STATE, Links, Publish,
-    PublishDependency, SourceWire, State,
+    Body, FeatureWire, FeedHead, Info, KIND_PUBLISH, KIND_STATE, Links, Publish, PublishDependency,
+    SourceWire, State,
 };
 pub(crate) use envelope::id;
 pub use envelope::{Draft, ENVELOPE_VERSION, Signed, Verified};
 pub use grammar::{GrammarError, misleads};
+pub use head::{Head, KIND_HEAD};
 
 use crate::cbor::{self, DecodeError, Items};
 use crate::id::{OwnerId, PublicKey, RecordId};
 use crate::limits;
+use crate::owner::{KIND_ACL, KIND_GENESIS};
+use crate::trust::KIND_ENDORSE;
 
 /// Checks Ed25519 signatures; the rules themselves know no cryptography.
 pub trait CheckSignature {
@@ -75,9 +79,23 @@ pub enum Refusal {
         /// The payload's size in bytes.
         size: usize,
     },
-    /// It speaks of no namespace, as only records of kinds unknown to this version may.
-    #[error("the record names no namespace, and this node does not know what its kind means")]
+    /// It speaks in no namespace, as only heads and records of kinds unknown to this version may.
+    #[error("the record is written in no namespace, so it is no part of the catalogue")]
     NoNamespace,
+    /// A document that cannot continue the one it names, for this reason.
+    #[error("it is no document of namespace {owner}: {why}")]
+    WrongDocument {
+        /// The namespace.
+        owner: OwnerId,
+        /// Why.
+        why: &'static str,
+    },
+    /// A document beyond those that are kept.
+    #[error("namespace {owner} has as many documents as are kept")]
+    SuperfluousDocument {
+        /// The namespace.
+        owner: OwnerId,
+    },
     /// Its time is more than ten minutes ahead of this node's clock.
     #[error(
         "its time is {ahead_ms} ms ahead of this node's clock, more than the allowed ten minutes"
@@ -100,12 +118,15 @@ impl Refusal {
     /// Whether every correct node refuses the record for ever, or only this one now.
     pub fn treatment(&self) -> Treatment {
         match self {
-            Self::Envelope(_) | Self::Signature | Self::Payload(_) | Self::Grammar(_) => {
-                Treatment::Reject
-            }
+            Self::Envelope(_)
+            | Self::Signature
+            | Self::Payload(_)
+            | Self::Grammar(_)
+            | Self::WrongDocument { .. } => Treatment::Reject,
             Self::UnknownVersion(_)
             | Self::UnknownKind { .. }
             | Self::NoNamespace
+            | Self::SuperfluousDocument { .. }
             | Self::FutureDated { .. }
             | Self::Unauthorised { .. } => Treatment::Ignore,
         }
@@ -115,13 +136,14 @@ impl Refusal {
 /// One statement of one key: its place in the key's feed, its time, and what it says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
-    /// The namespace it speaks of; `None` only in kinds that found one.
+    /// The namespace it is written in; `None` in a record that founds one, and in a head.
     pub owner: Option<OwnerId>,
-    /// Place in the feed of this key in this namespace, from 1.
+    /// Place in the feed of this key in this namespace, from 1. Of an acl record, the place after the document
+    /// that it continues; 0 in a record that founds a namespace, and in a head.
     pub seq: u64,
-    /// The record before it in that feed; `None` for the first.
+    /// The record before it in that feed, `None` for the first; of an acl record, the document it continues.
     pub previous: Option<RecordId>,
-    /// The signer's clock, in milliseconds since 1970; nothing is decided by it.
+    /// The signer's clock, in milliseconds since 1970; nothing is decided by it. 0 in documents.
     pub time_ms: u64,
     /// What it says.
     pub body: Body,
@@ -133,6 +155,11 @@ impl Serialize for Record {
         let head = (&self.owner, self.seq, &self.previous, self.time_ms);
         let (owner, seq, previous, time) = head;
         match &self.body {
+            Body::Genesis(body) | Body::Acl(body) => {
+                (kind, owner, seq, previous, time, body).serialize(serializer)
+            }
+            Body::Endorse(body) => (kind, owner, seq, previous, time, body).serialize(serializer),
+            Body::Head(body) => (kind, owner, seq, previous, time, body).serialize(serializer),
             Body::Publish(body) => (kind, owner, seq, previous, time, body).serialize(serializer),
             Body::State(body) => (kind, owner, seq, previous, time, body).serialize(serializer),
             Body::Other { body, .. } => {
@@ -164,6 +191,10 @@ impl<'de> Deserialize<'de> for Record {
                     previous: seq.next_element()?.ok_or_else(short)?,
                     time_ms: seq.next_element()?.ok_or_else(short)?,
                     body: match kind {
+                        KIND_GENESIS => Body::Genesis(seq.next_element()?.ok_or_else(short)?),
+                        KIND_ACL => Body::Acl(seq.next_element()?.ok_or_else(short)?),
+                        KIND_ENDORSE => Body::Endorse(seq.next_element()?.ok_or_else(short)?),
+                        KIND_HEAD => Body::Head(seq.next_element()?.ok_or_else(short)?),
                         KIND_PUBLISH => Body::Publish(seq.next_element()?.ok_or_else(short)?),
                         KIND_STATE => Body::State(seq.next_element()?.ok_or_else(short)?),
                         kind => Body::Other {
@@ -178,16 +209,16 @@ impl<'de> Deserialize<'de> for Record {
     }
 }
 
-fn parse_payload(payload: &[u8]) -> Result<Record, Refusal> {
+fn parse_payload(key: PublicKey, payload: &[u8]) -> Result<Record, Refusal> {
     let size = payload.len();
     let kind = kind(payload).map_err(Refusal::Payload)?;
     // Before it is decoded, because what is unknown may be anything.
-    if size > limits::OPAQUE_PAYLOAD_BYTES_MAX && !matches!(kind, KIND_PUBLISH | KIND_STATE) {
+    if size > limits::OPAQUE_PAYLOAD_BYTES_MAX && !(KIND_GENESIS..=KIND_HEAD).contains(&kind) {
         return Err(Refusal::UnknownKind { kind, size });
     }
     let record: Record =
         cbor::decode(payload, limits::PAYLOAD_BYTES_MAX).map_err(Refusal::Payload)?;
-    grammar::check(&record)?;
+    grammar::check(key, &record)?;
     Ok(record)
 }
 

@@ -13,7 +13,11 @@ use ggen_protocols::cbor;
 use ggen_protocols::id::{NetworkId, PublicKey};
 use ggen_protocols::limits;
 use ggen_protocols::message::{Announcement, Request, Response};
-use ggen_protocols::record::{CheckSignature, KIND_PUBLISH, KIND_STATE, Refusal, Signed};
+use ggen_protocols::owner::{KIND_ACL, KIND_GENESIS};
+use ggen_protocols::record::{
+    CheckSignature, KIND_HEAD, KIND_PUBLISH, KIND_STATE, Refusal, Signed,
+};
+use ggen_protocols::trust::KIND_ENDORSE;
 use serde_bytes::{ByteArray, ByteBuf};
 
 struct Counting;
@@ -108,7 +112,45 @@ fn payloads() -> Vec<Vec<u8>> {
     let size = limits::PAYLOAD_BYTES_MAX - 200;
     let owner = [&[0x58, 0x20][..], &[5; 32]].concat();
     let mut all = hostile(size);
-    for kind in [KIND_PUBLISH, KIND_STATE, 23] {
+    // Documents: their head, and their start up to the publishers, then up to the retired keys.
+    let label = [&[0x86, 0x60][..], &owner, &[0xf6]].concat();
+    for head in [
+        [&[0x86, KIND_GENESIS as u8][..], &[0xf6, 0x00, 0xf6, 0x00]].concat(),
+        [
+            &[0x86, KIND_ACL as u8][..],
+            &owner,
+            &[0x01],
+            &owner,
+            &[0x00],
+        ]
+        .concat(),
+    ] {
+        for body in hostile(size) {
+            all.push([&head[..], &body].concat());
+            all.push([&head[..], &label, &body].concat());
+            all.push([&head[..], &label, &[0x80], &body].concat());
+            all.push([&head[..], &label, &[0x80, 0x80], &body].concat());
+            // A publisher with many scopes.
+            all.push([&head[..], &label, &[0x81, 0x82], &owner, &body].concat());
+        }
+        // Publishers that have as many empty scopes as a list can hold: the most memory for a byte.
+        let publisher = [&[0x82][..], &owner, &lists(&[0x60], 0)[2..]].concat();
+        let count = size / publisher.len();
+        let publishers = [&[0x98, count as u8][..], &publisher.repeat(count)].concat();
+        all.push([&head[..], &label, &publishers, &[0x80, 0x60]].concat());
+    }
+    // Heads: up to the feeds.
+    let head = [
+        &[0x86, KIND_HEAD as u8, 0xf6, 0x00, 0xf6, 0x00, 0x83][..],
+        &owner,
+        &owner,
+    ]
+    .concat();
+    for body in hostile(size) {
+        all.push([&head[..6], &body].concat());
+        all.push([&head[..], &body].concat());
+    }
+    for kind in [KIND_PUBLISH, KIND_STATE, KIND_ENDORSE, 23] {
         let head = [&[0x86, kind as u8][..], &owner, &[0x01, 0xf6, 0x00]].concat();
         for body in hostile(size) {
             all.push([&head[..], &body].concat());

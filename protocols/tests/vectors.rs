@@ -10,9 +10,10 @@ use std::fmt::Debug;
 use std::fs;
 
 use bytes::Bytes;
+use ggen_protocols::catalogue::{Namespace, Status};
 use ggen_protocols::cbor;
 use ggen_protocols::hash::{ContentHash, ContentHasher};
-use ggen_protocols::id::{PackageId, PackageName};
+use ggen_protocols::id::{OwnerId, PackageId, PackageName};
 use ggen_protocols::limits;
 use ggen_protocols::message::{Announcement, Request, Response};
 use ggen_protocols::metadata::{Checksums, PackageMetadata};
@@ -26,6 +27,8 @@ mod files;
 mod messages;
 #[path = "golden/records.rs"]
 mod records;
+#[path = "golden/refused_documents.rs"]
+mod refused_documents;
 
 use files::{folder, golden, json, refusals, same, words};
 use records::{key, network, owner};
@@ -49,7 +52,14 @@ fn records_are_their_golden_bytes() {
         let verified = read(file).unwrap();
         assert_eq!(verified.content(), &record, "{name}");
         assert_eq!(verified.id().to_string(), known["ids"][name], "{name}");
-        assert_eq!(verified.authorised(), Ok(owner()), "{name}");
+        let (founds, speaks) = (name == "genesis", name != "head");
+        let namespace = if founds {
+            Ok(OwnerId::of_genesis(verified.id()))
+        } else {
+            record.owner.ok_or(Refusal::NoNamespace)
+        };
+        assert_eq!(verified.namespace(), namespace, "{name}");
+        assert_eq!(namespace.is_ok(), speaks, "{name}");
     }
 }
 
@@ -108,6 +118,38 @@ fn each_refused_file_is_refused_for_its_reason() {
             "{name}: {error}"
         );
     }
+}
+
+/// The other refused files are made, and all of them signed, where Ed25519 is.
+#[test]
+fn refused_documents_are_made_as_described() {
+    for (name, payload) in refused_documents::refused() {
+        let file = golden(&format!("refused/{name}"));
+        let signature = file.last_chunk::<64>().copied().unwrap_or([0; 64]);
+        let parts = (
+            1u64,
+            serde_bytes::ByteArray::new(*key().as_bytes()),
+            serde_bytes::ByteBuf::from(payload),
+            serde_bytes::ByteArray::new(signature),
+        );
+        same(&format!("refused/{name}"), &cbor::encode(&parts));
+    }
+}
+
+#[test]
+fn the_golden_namespace_is_founded_and_continued() {
+    let [genesis, acl] = ["genesis", "acl"].map(|name| read(golden(name)).unwrap());
+    let owner = records::documents::founded();
+    assert_eq!(json("records.json")["founded"], owner.to_string());
+    assert_eq!(genesis.namespace(), Ok(owner));
+    let mut namespace = Namespace::new(network(), owner);
+    assert_eq!(
+        namespace.admit(&acl),
+        Err(Refusal::Unauthorised { key: key(), owner })
+    );
+    assert_eq!(namespace.admit(&genesis), Ok(true));
+    assert_eq!(namespace.admit(&acl), Ok(true));
+    assert_eq!(namespace.meaning().status, Status::Active(acl.id()));
 }
 
 #[test]

@@ -1,4 +1,10 @@
-//! The directory that a node keeps everything in: where what lies, who may use it, its keys and its network.
+//! The directory that a node keeps everything in: where what lies, who may use it, its node key and its network.
+
+mod error;
+mod files;
+mod found;
+mod identity;
+mod keys;
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -7,9 +13,14 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use ggen_protocols::id::{IdError, Label, NetworkId, OwnerId, PeerId};
+use ggen_protocols::id::{IdError, Label, NetworkId, PeerId};
 
-use crate::crypto::{CryptoError, PrivateKey};
+use crate::crypto::PrivateKey;
+
+pub use error::HomeError;
+pub use found::{Founded, Founding};
+pub use identity::Identity;
+pub use keys::Keys;
 
 /// Longest content of the files `lock` and `network`, in bytes.
 const NOTE_BYTES_MAX: u64 = 64;
@@ -31,12 +42,10 @@ pub struct Home {
 /// What [`Layout::init`] found or made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Init {
-    /// Who the packages signed here belong to.
-    pub owner: OwnerId,
     /// The node's id.
     pub peer: PeerId,
-    /// The key files that did not exist before.
-    pub made: Vec<PathBuf>,
+    /// The file of the node's key, if it did not exist before.
+    pub made: Option<PathBuf>,
 }
 
 /// The name of a swarm; nodes of different ones do not take each other's records.
@@ -112,9 +121,9 @@ impl Layout {
         self.dir.join("index")
     }
 
-    /// The key that signs packages.
-    pub fn identity_path(&self) -> PathBuf {
-        self.dir.join("keys").join("identity.pem")
+    /// The directory of the keys that sign packages.
+    pub fn keys(&self) -> PathBuf {
+        self.dir.join("keys")
     }
 
     /// The key that the node is known by to its peers.
@@ -137,26 +146,19 @@ impl Layout {
             .any(|path| path.exists())
     }
 
-    /// Makes the directory (for this user only), the keys that are missing, and notes the network.
+    /// Makes the directory (for this user only), the node's key if it is missing, and notes the network.
     /// Doing it again, or while a node runs, changes nothing.
     ///
     /// # Errors
     /// [`HomeError::OtherNetwork`] if the home belongs to another network than `network`; errors of key files.
     pub fn init(&self, network: Option<&NetworkName>) -> Result<Init, HomeError> {
         self.make_dir(&self.dir)?;
-        self.make_dir(&self.dir.join("keys"))?;
         self.settle_network(network)?;
-        let (node_path, identity_path) = (self.node_key_path(), self.identity_path());
-        let (node, node_is_new) = PrivateKey::load_or_create(&node_path)?;
-        let (identity, identity_is_new) = PrivateKey::load_or_create(&identity_path)?;
-        let made = [(node_path, node_is_new), (identity_path, identity_is_new)];
+        let path = self.node_key_path();
+        let (node, is_new) = PrivateKey::load_or_create(&path)?;
         Ok(Init {
-            owner: OwnerId::of_key(self.network()?.id(), identity.public()),
             peer: node.peer(),
-            made: made
-                .into_iter()
-                .filter_map(|(path, new)| new.then_some(path))
-                .collect(),
+            made: is_new.then_some(path),
         })
     }
 
@@ -195,32 +197,12 @@ impl Layout {
         }
     }
 
-    /// The key that signs packages here.
-    ///
-    /// # Errors
-    /// [`HomeError::Key`] says what is wrong with the file.
-    pub fn identity(&self) -> Result<PrivateKey, HomeError> {
-        Ok(PrivateKey::load(&self.identity_path())?)
-    }
-
     /// The node's transport key.
     ///
     /// # Errors
     /// [`HomeError::Key`] says what is wrong with the file.
     pub fn node_key(&self) -> Result<PrivateKey, HomeError> {
         Ok(PrivateKey::load(&self.node_key_path())?)
-    }
-
-    /// The owner that the identity key is, without keeping the key; nothing if there is none.
-    ///
-    /// # Errors
-    /// [`HomeError::Key`] says what is wrong with the file.
-    pub fn owner(&self) -> Result<Option<OwnerId>, HomeError> {
-        if !self.identity_path().exists() {
-            return Ok(None);
-        }
-        let public = self.identity()?.public();
-        Ok(Some(OwnerId::of_key(self.network()?.id(), public)))
     }
 
     /// Makes a directory that only this user may enter; a looser one of this user's becomes so.
@@ -294,66 +276,6 @@ fn file<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Hom
         path: path.to_path_buf(),
         source,
     }
-}
-
-/// Why a home cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum HomeError {
-    /// The platform names no data directory for this user.
-    #[error("this system names no data directory for you: give one with --home DIR")]
-    NoPlatformHome,
-    /// Another process has it.
-    #[error(
-        "home {} is used by another running node ({}): use its commands, or another --home",
-        dir.display(), pid_text(*pid)
-    )]
-    InUse {
-        /// The home.
-        dir: PathBuf,
-        /// Which process, if it could be read.
-        pid: Option<u32>,
-    },
-    /// It belongs to another network.
-    #[error(
-        "home {} belongs to network `{found}`, not `{wanted}`: use another --home for that",
-        dir.display()
-    )]
-    OtherNetwork {
-        /// The home.
-        dir: PathBuf,
-        /// The network that it belongs to.
-        found: NetworkName,
-        /// The one that was asked for.
-        wanted: NetworkName,
-    },
-    /// The note of its network is damaged.
-    #[error("{} does not name a network: write the name into it", path.display())]
-    BadNetwork {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        #[source]
-        source: IdError,
-    },
-    /// A key file.
-    #[error(transparent)]
-    Key(#[from] CryptoError),
-    /// A file or directory in it.
-    #[error("cannot {what} {}", path.display())]
-    File {
-        /// What was tried.
-        what: &'static str,
-        /// Which one.
-        path: PathBuf,
-        /// Why it failed.
-        #[source]
-        source: io::Error,
-    },
-}
-
-fn pid_text(pid: Option<u32>) -> String {
-    pid.map_or_else(|| "pid unknown".to_owned(), |pid| format!("pid {pid}"))
 }
 
 #[cfg(test)]

@@ -5,32 +5,37 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use ggen_protocols::id::ReleaseKey;
+use ggen_protocols::id::{OwnerId, RecordId, ReleaseKey};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::frame::{self, Frame};
+use super::keyring::Keyring;
 use super::request::{Failure, Reply, Request};
 use super::views::{Hits, PackageInfo, ReleaseState};
 use crate::Result;
+use crate::crypto::PrivateKey;
 use crate::node::{Fetched, Node, Wanted};
 use crate::registry::RegistryError;
 use crate::search::SearchQuery;
 
+/// Claimants of a name in one answer.
+const CLAIMANTS_MAX: usize = 1000;
 /// How long a client may take for its request and its envelope.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
 /// Progress reports of one fetch that wait to be sent; older ones are worth nothing.
 const PROGRESS_MAX: usize = 8;
 
 /// Reads one request from `stream`, does it on `node`, and writes the answer. `http` is where the node
-/// answers HTTP, which it does not know itself.
+/// answers HTTP, which it does not know itself; `keyring` holds unlocked keys, if the node outlives the command.
 ///
 /// # Errors
 /// What the connection failed with; what the node failed with is an answer.
 pub(super) async fn answer(
     node: &Node,
     http: Option<&str>,
+    keyring: Option<&Keyring>,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin,
 ) -> io::Result<()> {
     let (mut reader, mut writer) = tokio::io::split(stream);
@@ -40,6 +45,23 @@ pub(super) async fn answer(
         Request::Submit => submit(node, &mut reader).await?,
         Request::Fetch { wanted, content } => {
             return fetch(node, &wanted, content, &mut reader, &mut writer).await;
+        }
+        Request::Documents { owner } => return documents(node, owner.0, &mut writer).await,
+        Request::Record { id } => return record(node, &id, &mut writer).await,
+        request @ (Request::Unlock { .. }
+        | Request::Lock { .. }
+        | Request::Unlocked
+        | Request::Sign) => {
+            let done = keys(node, keyring, request, &mut reader).await?;
+            let (reply, signature) = match done {
+                Ok(done) => done,
+                Err(failure) => (Reply::Failed(failure), None),
+            };
+            frame::write_message(&mut writer, &reply).await?;
+            return match signature {
+                Some(signature) => frame::write_chunks(&mut writer, &signature).await,
+                None => Ok(()),
+            };
         }
         question => tokio::select! {
             done = look(node, http, question) => done,
@@ -74,7 +96,9 @@ async fn look(node: &Node, http: Option<&str>, question: Request) -> Result<Repl
         }
         Request::Info { namespace, name } => {
             let (owner, releases) = node.info(namespace.as_deref(), &name).await?;
-            let info = PackageInfo::of(owner, releases);
+            let trust = node.choices()?;
+            let trust = trust.trust(owner, Some(&name.canonical())).await?;
+            let info = PackageInfo::of(&trust, releases);
             let none = || RegistryError::NotFound(name.to_string());
             Reply::Info(Box::new(info.ok_or_else(none)?))
         }
@@ -102,10 +126,118 @@ async fn look(node: &Node, http: Option<&str>, question: Request) -> Result<Repl
             }
         }
         Request::Verify => Reply::Verified(node.verify().await?),
-        Request::Publish | Request::Submit | Request::Fetch { .. } => {
-            unreachable!("the caller answers these itself")
+        Request::Policy => Reply::Policy(Box::new(node.choices()?.policy().await?)),
+        Request::WriteAs { owners } => {
+            let owners = owners.into_iter().map(|owner| owner.0).collect();
+            node.choices()?.write_as(owners).await?;
+            Reply::Decided
         }
+        Request::Decide(decision) => {
+            node.choices()?.decide(decision).await?;
+            Reply::Decided
+        }
+        Request::Trust { owner, name } => {
+            let name = name.map(|name| name.canonical());
+            let trust = node.choices()?.trust(owner.0, name.as_ref()).await?;
+            Reply::Trust(Box::new(trust))
+        }
+        Request::Identities { key } => Reply::Identities(node.choices()?.identities(key.0).await?),
+        Request::Claimants {
+            namespace,
+            name,
+            limit,
+        } => {
+            let (choices, name) = (node.choices()?, name.canonical());
+            let limit = limit.min(CLAIMANTS_MAX);
+            let claimants = choices.claimants(namespace.as_deref(), &name, limit);
+            Reply::Claimants(claimants.await?)
+        }
+        Request::Sights { owner } => {
+            let sights = node.catalogue().sights(owner.0);
+            Reply::Sights(sights.await?)
+        }
+        Request::Evidence(question) => {
+            let evidence = node.choices()?.evidence(question).await?;
+            Reply::Evidence(Box::new(evidence))
+        }
+        _ => unreachable!("the caller answers the others itself"),
     })
+}
+
+/// What concerns unlocked keys: the reply, and the signature if there is one.
+async fn keys(
+    node: &Node,
+    keyring: Option<&Keyring>,
+    request: Request,
+    reader: &mut (impl AsyncRead + Unpin),
+) -> io::Result<Result<(Reply, Option<[u8; 64]>), Failure>> {
+    let Some(keyring) = keyring else {
+        return Ok(match request {
+            Request::Unlocked => Ok((Reply::Unlocked(Vec::new()), None)),
+            _ => Err(Failure {
+                message: "no node runs that could hold an unlocked key: run `market up` first"
+                    .to_owned(),
+                stale: false,
+                choices: Vec::new(),
+            }),
+        });
+    };
+    Ok(match request {
+        Request::Unlock { seconds } => {
+            let seed = in_time(frame::read_seed(reader)).await?;
+            let key = PrivateKey::from_seed(*seed);
+            let unlocked = keyring.unlock(key, Duration::from_secs(seconds));
+            unlocked.map(|()| (Reply::Unlocked(keyring.unlocked()), None))
+        }
+        Request::Lock { key } => {
+            let locked = keyring.lock(key.map(|key| key.0));
+            Ok((Reply::Unlocked(locked), None))
+        }
+        Request::Sign => {
+            let message = in_time(envelope(reader)).await?;
+            let signed = keyring.sign(node.catalogue().network(), &message, Instant::now());
+            signed.map(|signature| (Reply::Signed, Some(signature)))
+        }
+        _ => Ok((Reply::Unlocked(keyring.unlocked()), None)),
+    })
+}
+
+async fn documents(
+    node: &Node,
+    owner: OwnerId,
+    writer: &mut (impl AsyncWrite + Unpin),
+) -> io::Result<()> {
+    let envelopes = match node.documents(owner).await {
+        Ok(envelopes) => envelopes,
+        Err(error) => {
+            let reply = Reply::Failed(Failure::from(&error));
+            return frame::write_message(writer, &reply).await;
+        }
+    };
+    let count = envelopes.len();
+    frame::write_message(writer, &Reply::Documents { count }).await?;
+    for envelope in envelopes {
+        frame::write_chunks(writer, &envelope).await?;
+    }
+    Ok(())
+}
+
+async fn record(node: &Node, id: &str, writer: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    let envelope = match id.parse::<RecordId>() {
+        Ok(id) => node.record(id).await,
+        Err(error) => Err(error.into()),
+    };
+    match envelope {
+        Ok(Some(envelope)) => {
+            frame::write_message(writer, &Reply::Record { held: true }).await?;
+            frame::write_chunks(writer, &envelope).await
+        }
+        Ok(None) => frame::write_message(writer, &Reply::Record { held: false }).await,
+        Err(error) => {
+            let reply = Reply::Failed(Failure::from(&error));
+            frame::write_message(writer, &reply).await
+        }
+    }
 }
 
 async fn publish(

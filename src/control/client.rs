@@ -4,18 +4,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use ggen_protocols::id::{IdError, OwnerId, PackageName, PublicKey};
+use ggen_protocols::id::{IdError, OwnerId, PackageName, PublicKey, RecordId};
 use ggen_protocols::metadata::{KeyText, OwnerIdText};
-use ggen_protocols::record::FeedHead;
+use ggen_protocols::record::{Draft, FeedHead};
 use semver::Version;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use super::answer::answer;
 use super::frame::{self, CHUNK_BYTES_MAX, Frame};
-use super::request::{Failure, Reply, Request};
+use super::request::{Failure, Reply, Request, UnlockedKey};
 use super::socket;
 use super::views::{Hits, PackageInfo, ReleaseState};
+use crate::crypto::PrivateKey;
 use crate::node::{Fetched, Node, PeerStatus, Progress, Published, Status, VerifyReport, Wanted};
+use crate::registry::{Claimants, Decision, KeyIdentity, OwnerTrust, Policy};
+use crate::registry::{Evidence, Question, Sight};
 
 /// Asks one node. Each question is a connection of its own.
 #[derive(Debug, Clone)]
@@ -189,6 +192,96 @@ impl Client {
         }
     }
 
+    /// The envelopes of all documents that are held of a namespace, each after the one that it continues.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn documents(&self, owner: OwnerId) -> Result<Vec<Bytes>, ControlError> {
+        let (mut reader, mut writer) = self.open().await?;
+        let owner = OwnerIdText(owner);
+        frame::write_message(&mut writer, &Request::Documents { owner }).await?;
+        let Reply::Documents { count } = read_reply(&mut reader).await? else {
+            return Err(ControlError::Unexpected);
+        };
+        let mut envelopes = Vec::new();
+        for _ in 0..count {
+            envelopes.push(read_chunk(&mut reader).await?);
+        }
+        Ok(envelopes)
+    }
+
+    /// The envelope of a record; nothing if it is not held.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn record(&self, id: RecordId) -> Result<Option<Bytes>, ControlError> {
+        let (mut reader, mut writer) = self.open().await?;
+        let id = id.to_string();
+        frame::write_message(&mut writer, &Request::Record { id }).await?;
+        match read_reply(&mut reader).await? {
+            Reply::Record { held: true } => Ok(Some(read_chunk(&mut reader).await?)),
+            Reply::Record { held: false } => Ok(None),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// Lets the running node sign with this key for so many seconds, at most [`super::UNLOCK_TIME_MAX`].
+    ///
+    /// # Errors
+    /// [`ControlError::Failed`] if no node runs, or the time is not allowed.
+    pub async fn unlock(&self, key: &PrivateKey, seconds: u64) -> Result<(), ControlError> {
+        let (mut reader, mut writer) = self.open().await?;
+        frame::write_message(&mut writer, &Request::Unlock { seconds }).await?;
+        // The node refuses before it has read the key if it takes none; then the answer says why.
+        let sent = frame::write_chunks(&mut writer, key.seed().as_ref()).await;
+        match (read_reply(&mut reader).await, sent) {
+            (Ok(Reply::Unlocked(_)), Ok(())) => Ok(()),
+            (Ok(_), _) => Err(ControlError::Unexpected),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Makes the running node forget this key, or all, and tells which it knew.
+    ///
+    /// # Errors
+    /// [`ControlError::Failed`] if no node runs.
+    pub async fn lock(&self, key: Option<PublicKey>) -> Result<Vec<UnlockedKey>, ControlError> {
+        let key = key.map(KeyText);
+        match self.ask(Request::Lock { key }).await? {
+            Reply::Unlocked(keys) => Ok(keys),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// The keys that the running node signs with.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn unlocked(&self) -> Result<Vec<UnlockedKey>, ControlError> {
+        match self.ask(Request::Unlocked).await? {
+            Reply::Unlocked(keys) => Ok(keys),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// Lets the running node seal a draft with an unlocked key.
+    ///
+    /// # Errors
+    /// [`ControlError::Failed`] if the key is locked there.
+    pub async fn seal(&self, draft: Draft) -> Result<Bytes, ControlError> {
+        let (mut reader, mut writer) = self.open().await?;
+        frame::write_message(&mut writer, &Request::Sign).await?;
+        frame::write_chunks(&mut writer, &draft.message()).await?;
+        match read_reply(&mut reader).await? {
+            Reply::Signed => {
+                let signature = read_chunk(&mut reader).await?;
+                let signature = signature.as_ref().try_into();
+                Ok(draft.sealed(signature.map_err(|_| ControlError::Unexpected)?))
+            }
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
     /// Hands over a signed record without archive, and returns its id.
     ///
     /// # Errors
@@ -283,6 +376,112 @@ impl Client {
         Ok(fetched)
     }
 
+    /// What this node's user decided.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn policy(&self) -> Result<Policy, ControlError> {
+        match self.ask(Request::Policy).await? {
+            Reply::Policy(policy) => Ok(*policy),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// Tells the node whom it writes as from now on, the first one first.
+    ///
+    /// # Errors
+    /// [`ControlError`]; nothing has changed then.
+    pub async fn write_as(&self, owners: &[OwnerId]) -> Result<(), ControlError> {
+        let owners = owners.iter().map(|owner| OwnerIdText(*owner)).collect();
+        match self.ask(Request::WriteAs { owners }).await? {
+            Reply::Decided => Ok(()),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// How much of a namespace is here, by the word of its own keys; newest first.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn sights(&self, owner: OwnerId) -> Result<Vec<Sight>, ControlError> {
+        let owner = OwnerIdText(owner);
+        match self.ask(Request::Sights { owner }).await? {
+            Reply::Sights(sights) => Ok(sights),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// Decides.
+    ///
+    /// # Errors
+    /// [`ControlError`]; nothing has changed then.
+    pub async fn decide(&self, decision: Decision) -> Result<(), ControlError> {
+        match self.ask(Request::Decide(decision)).await? {
+            Reply::Decided => Ok(()),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// How far an owner is relied on, and whether a name is pinned to it.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn trust(
+        &self,
+        owner: OwnerId,
+        name: Option<PackageName>,
+    ) -> Result<OwnerTrust, ControlError> {
+        let owner = OwnerIdText(owner);
+        match self.ask(Request::Trust { owner, name }).await? {
+            Reply::Trust(trust) => Ok(*trust),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// The namespaces that a key writes in.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn identities(&self, key: PublicKey) -> Result<Vec<KeyIdentity>, ControlError> {
+        let key = KeyText(key);
+        match self.ask(Request::Identities { key }).await? {
+            Reply::Identities(identities) => Ok(identities),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// Who claims a name; at most 1,000 of them, and how many there are.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn claimants(
+        &self,
+        namespace: Option<&str>,
+        name: &PackageName,
+        limit: usize,
+    ) -> Result<Claimants, ControlError> {
+        let request = Request::Claimants {
+            namespace: namespace.map(ToOwned::to_owned),
+            name: name.clone(),
+            limit,
+        };
+        match self.ask(request).await? {
+            Reply::Claimants(claimants) => Ok(claimants),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// What owners signed that contradicts itself.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn evidence(&self, question: Question) -> Result<Evidence, ControlError> {
+        match self.ask(Request::Evidence(question)).await? {
+            Reply::Evidence(evidence) => Ok(*evidence),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
     async fn begin_fetch(
         &self,
         wanted: &Wanted,
@@ -311,7 +510,7 @@ impl Client {
                 let (ours, theirs) = tokio::io::duplex(CHUNK_BYTES_MAX);
                 let node = node.clone();
                 tokio::spawn(async move {
-                    if let Err(error) = answer(&node, None, theirs).await {
+                    if let Err(error) = answer(&node, None, None, theirs).await {
                         tracing::debug!(%error, "a command went away");
                     }
                 });
@@ -339,6 +538,13 @@ async fn send_release(
             return Ok(frame::write_end(writer).await?);
         }
         frame::write_chunks(writer, &piece[..length]).await?;
+    }
+}
+
+async fn read_chunk(reader: &mut (impl AsyncRead + Unpin)) -> Result<Bytes, ControlError> {
+    match frame::read(reader).await? {
+        Frame::Chunk(chunk) => Ok(chunk),
+        _ => Err(ControlError::Unexpected),
     }
 }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::io::StreamReader;
+use zeroize::Zeroizing;
 
 /// Largest message, in bytes: a page of hits or a package with all versions that are shown fits many times.
 pub(super) const MESSAGE_BYTES_MAX: usize = 16 << 20;
@@ -74,6 +75,20 @@ pub(super) async fn read_message<T: DeserializeOwned>(
         Frame::Message(json) => parse(&json),
         other => Err(unexpected(&other)),
     }
+}
+
+/// Reads a chunk that must be a key's seed. It is in no other place of memory afterwards.
+pub(super) async fn read_seed(
+    reader: &mut (impl AsyncRead + Unpin),
+) -> io::Result<Zeroizing<[u8; 32]>> {
+    let tag = reader.read_u8().await?;
+    let length = reader.read_u32_le().await?;
+    let mut seed = Zeroizing::new([0; 32]);
+    if tag != TAG_CHUNK || usize::try_from(length) != Ok(seed.len()) {
+        return Err(invalid("a key has 32 bytes".to_owned()));
+    }
+    reader.read_exact(seed.as_mut()).await?;
+    Ok(seed)
 }
 
 /// Reads a message of this type out of its frame.

@@ -11,6 +11,9 @@ use crate::Error;
 use crate::node::{
     Fetched, NodeError, PeerStatus, Progress, Published, Status, VerifyReport, Wanted,
 };
+use crate::registry::RegistryError;
+use crate::registry::{Claimants, Decision, KeyIdentity, OwnerTrust, Policy};
+use crate::registry::{Evidence, Question, Sight};
 
 /// A question.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +50,41 @@ pub(super) enum Request {
     Fetch { wanted: Wanted, content: bool },
     /// Is everything on disk as it should be?
     Verify,
+    /// Which documents of this namespace are held?
+    Documents { owner: OwnerIdText },
+    /// What is this record?
+    Record { id: String },
+    /// Sign for so many seconds with the key whose seed follows.
+    Unlock { seconds: u64 },
+    /// Forget this key, or all.
+    Lock { key: Option<KeyText> },
+    /// Which keys are unlocked?
+    Unlocked,
+    /// Sign the message that follows.
+    Sign,
+    /// What did this node's user decide?
+    Policy,
+    /// Write as these owners from now on.
+    WriteAs { owners: Vec<OwnerIdText> },
+    /// Decide this.
+    Decide(Decision),
+    /// How far is this owner relied on, and is this name pinned to it?
+    Trust {
+        owner: OwnerIdText,
+        name: Option<PackageName>,
+    },
+    /// In which namespaces does this key write?
+    Identities { key: KeyText },
+    /// Who claims this name?
+    Claimants {
+        namespace: Option<String>,
+        name: PackageName,
+        limit: usize,
+    },
+    /// How much of this namespace is here, by the word of its own keys?
+    Sights { owner: OwnerIdText },
+    /// What did owners sign that contradicts itself?
+    Evidence(Question),
 }
 
 /// An answer.
@@ -58,13 +96,45 @@ pub(super) enum Reply {
     Hits(Hits),
     Info(Box<PackageInfo>),
     State(Box<ReleaseState>),
-    FeedHead { seq: u64, last: Option<String> },
+    FeedHead {
+        seq: u64,
+        last: Option<String>,
+    },
     Published(Published),
-    Submitted { record: String },
+    Submitted {
+        record: String,
+    },
     Progress(Progress),
     Fetched(Box<Fetched>),
     Verified(VerifyReport),
+    /// So many envelopes follow, parents first.
+    Documents {
+        count: usize,
+    },
+    /// Whether its envelope follows.
+    Record {
+        held: bool,
+    },
+    Unlocked(Vec<UnlockedKey>),
+    /// The signature follows.
+    Signed,
+    Policy(Box<Policy>),
+    Decided,
+    Trust(Box<OwnerTrust>),
+    Identities(Vec<KeyIdentity>),
+    Claimants(Claimants),
+    Evidence(Box<Evidence>),
+    Sights(Vec<Sight>),
     Failed(Failure),
+}
+
+/// A key that a running node signs with for commands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnlockedKey {
+    /// Its public half.
+    pub key: KeyText,
+    /// For how many seconds more.
+    pub seconds: u64,
 }
 
 /// What a node could not do, as it crosses the socket.
@@ -73,14 +143,27 @@ pub(super) enum Reply {
 pub struct Failure {
     /// What, on what, why; in one line.
     pub message: String,
+    /// What the user may choose from, line by line.
+    #[serde(default)]
+    pub choices: Vec<String>,
     /// Whether the record must be signed again because another one of its key came first.
     pub stale: bool,
 }
 
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
+        let text = explain(error);
+        let (message, choices) = match error {
+            // The only error of several lines, and none of them holds a text of somebody else.
+            Error::Registry(RegistryError::Contested(_)) => {
+                let mut lines = text.lines().map(ToOwned::to_owned);
+                (lines.next().unwrap_or_default(), lines.collect())
+            }
+            _ => (text, Vec::new()),
+        };
         Self {
-            message: explain(error),
+            message,
+            choices,
             stale: matches!(error, Error::Node(NodeError::Stale)),
         }
     }

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::answer;
+use super::keyring::Keyring;
 use super::socket::{self, Bound};
 use crate::node::Node;
 
@@ -62,6 +63,7 @@ impl Server {
 
 async fn run(bound: Bound, node: Node, http: Option<Arc<str>>, stop: CancellationToken) {
     let mut connections = JoinSet::new();
+    let keyring = Keyring::default();
     loop {
         tokio::select! {
             biased;
@@ -80,9 +82,10 @@ async fn run(bound: Bound, node: Node, http: Option<Arc<str>>, stop: Cancellatio
                         continue;
                     }
                 };
-                let (node, http) = (node.clone(), http.clone());
+                let (node, http, keyring) = (node.clone(), http.clone(), keyring.clone());
                 connections.spawn(async move {
-                    if let Err(error) = answer(&node, http.as_deref(), stream).await {
+                    let answered = answer(&node, http.as_deref(), Some(&keyring), stream).await;
+                    if let Err(error) = answered {
                         tracing::debug!(%error, "a command went away");
                     }
                 });
@@ -94,4 +97,5 @@ async fn run(bound: Bound, node: Node, http: Option<Arc<str>>, stop: Cancellatio
     if timeout(STOP_GRACE, ended).await.is_err() {
         connections.shutdown().await;
     }
+    keyring.lock(None);
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use ggen_protocols::hash::ContentHash;
-use ggen_protocols::id::OwnerId;
 use ggen_protocols::metadata::{Dependency, Format};
 use ggen_protocols::record::State;
 use serde::{Deserialize, Serialize};
 
+use crate::registry::{OwnerStatus, OwnerTrust};
 use crate::registry::{Release, Standing, Verdict};
 use crate::search::SearchPage;
 
@@ -69,6 +69,15 @@ pub struct PackageInfo {
     pub namespace: String,
     /// Whose it is.
     pub owner: String,
+    /// What the owner's document calls it.
+    pub label: Option<String>,
+    /// What the user may expect of it: `own`, `pinned`, `trusted`, `partly trusted`, `unverified`, `distrusted` or
+    /// `blocked`.
+    pub badge: String,
+    /// How the owner's documents stand: `active`, `frozen`, `dead` or `unknown`.
+    pub status: OwnerStatus,
+    /// When this node first saw its lowest version.
+    pub first_seen: DateTime<Utc>,
     /// Its name, as its highest offered version spells it; without one, its highest.
     pub name: String,
     /// One or two sentences, of the same version.
@@ -98,6 +107,10 @@ pub struct VersionInfo {
     pub note: String,
     /// Whether there are two contents for it, so that nobody can say which is meant.
     pub conflicted: bool,
+    /// Why it is not given out here, if it is not; those who used it before still get it.
+    pub withheld: Option<String>,
+    /// Whether this very content was used here.
+    pub pinned: bool,
     /// Why its archive is not what its record says, if it was here and is not.
     pub unsound: Option<String>,
     /// What the archive is.
@@ -118,13 +131,17 @@ pub struct VersionInfo {
 
 impl PackageInfo {
     /// Tells of these releases, which are those of one package in ascending order; nothing if there are none.
-    pub(crate) fn of(owner: OwnerId, releases: Vec<Release>) -> Option<Self> {
+    pub(crate) fn of(trust: &OwnerTrust, releases: Vec<Release>) -> Option<Self> {
         let offered = releases.iter().rev().find(|release| release.is_offered());
         let shown = &offered.or(releases.last())?.metadata;
-        let owner = owner.to_string();
+        let owner = trust.owner.to_string();
         Some(Self {
             namespace: owner.clone(),
             owner,
+            label: trust.label.clone(),
+            badge: trust.badge().to_owned(),
+            status: trust.status,
+            first_seen: releases.first()?.first_seen,
             name: shown.id.name.clone(),
             description: shown.description.clone(),
             license: shown.license.clone(),
@@ -143,8 +160,11 @@ impl PackageInfo {
 
 impl From<Release> for VersionInfo {
     fn from(release: Release) -> Self {
+        let withheld = release.withheld();
         let metadata = release.metadata;
         Self {
+            withheld,
+            pinned: release.pinned,
             version: metadata.id.version.to_string(),
             yanked: release.yanked,
             withdrawn: release.withdrawn,

@@ -1,23 +1,20 @@
 //! Secret keys in memory and in files.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
+use ed25519_dalek::pkcs8::EncodePrivateKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey};
 use ed25519_dalek::{Signer, SigningKey};
 use ggen_protocols::id::{PeerId, PublicKey};
 use rand::TryRng;
-use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
-use super::CryptoError;
-
-/// Largest key file, in bytes: a key has under 300, and attributes that others add are small too.
-const KEY_FILE_BYTES_MAX: usize = 16 << 10;
+use super::error::CryptoError;
+use super::file::{folder, read_guarded, sync, write_new};
+use super::passphrase::Passphrase;
+use super::{Key, pem};
 
 /// An Ed25519 secret key; zeroed when dropped, never printed.
 #[derive(Clone)]
@@ -67,47 +64,63 @@ impl PrivateKey {
         self.0.sign(message).to_bytes()
     }
 
-    /// Reads a key file: PKCS#8 PEM, mode 0600, owned by this user, no link, nothing after the key.
+    /// Reads a key file that is not locked: [`PrivateKey::open`] without a passphrase.
     ///
     /// # Errors
-    /// [`CryptoError`] with what is wrong with the file and what to do.
+    /// As for [`PrivateKey::open`].
     pub fn load(path: &Path) -> Result<Self, CryptoError> {
-        let pem = read_guarded(path)?;
-        let bad = |why: String| CryptoError::BadKey {
-            path: path.to_owned(),
-            why,
-        };
-        let pem = std::str::from_utf8(&pem).map_err(|_| bad("it is no text".to_owned()))?;
-        // A public half that does not belong to the secret one is refused by this, too.
-        let key = SigningKey::from_pkcs8_pem(pem).map_err(|error| {
-            bad(format!(
-                "it is no unencrypted Ed25519 key in PKCS#8 PEM ({error})"
-            ))
-        })?;
-        Ok(Self(key))
+        Self::open(path, None)
+    }
+
+    /// Reads a key file in any form that [`pem::import`] reads, locked or not: mode 0600, owned by this user, no
+    /// link, nothing beside the key, in a folder where nobody else may write.
+    ///
+    /// # Errors
+    /// [`CryptoError::Locked`] if it needs a passphrase and there is none, [`CryptoError::WrongPassphrase`], or
+    /// what is wrong with the file and what to do.
+    pub fn open(path: &Path, passphrase: Option<&Passphrase>) -> Result<Self, CryptoError> {
+        let text = read_text(path)?;
+        match pem::import(&text, passphrase).map_err(|error| error.in_file(path))? {
+            Key::Private(key) => Ok(key),
+            Key::Public(_) => Err(CryptoError::BadKey {
+                path: path.to_owned(),
+                why: "it is a public key: the private one belongs here".to_owned(),
+            }),
+        }
+    }
+
+    /// Whether a key file needs a passphrase.
+    ///
+    /// # Errors
+    /// As for [`PrivateKey::open`], of the file itself.
+    pub fn is_locked(path: &Path) -> Result<bool, CryptoError> {
+        pem::is_locked(&read_text(path)?).map_err(|error| error.in_file(path))
     }
 
     /// Writes a new key file, in a folder made with mode 0700 if it is missing. An existing file is never
     /// overwritten, and never seen half written. Survives a crash when it returns.
     ///
+    /// Unlike what [`pem::export`] gives, it holds the public half, so that damage to it is noticed.
+    ///
     /// # Errors
     /// [`CryptoError::File`]; its source is of the kind `AlreadyExists` if there is such a file.
+    /// [`CryptoError::OpenFolder`] if others may write in the folder.
     pub fn save_new(&self, path: &Path) -> Result<(), CryptoError> {
         let pem = self
             .0
             .to_pkcs8_pem(LineEnding::LF)
             .expect("a key of fixed size always has a PEM form");
-        let dir = folder(path);
-        make_folder(dir)?;
-        let temporary = temporary(path);
-        write_private(&temporary, pem.as_bytes()).map_err(failed("write", &temporary))?;
-        // Unlike a rename, a link fails where something is in the way. A crash here leaves a second name of
-        // the same file, as private as the first.
-        let linked = fs::hard_link(&temporary, path);
-        let removed = fs::remove_file(&temporary);
-        linked.map_err(failed("create", path))?;
-        removed.map_err(failed("remove", &temporary))?;
-        sync(dir)
+        write_new(path, pem.as_bytes())
+    }
+
+    /// Writes a new key file that the passphrase opens, in PKCS#8; else as [`PrivateKey::save_new`].
+    ///
+    /// # Errors
+    /// As for [`PrivateKey::save_new`].
+    pub fn save_new_locked(&self, path: &Path, passphrase: &Passphrase) -> Result<(), CryptoError> {
+        let key = Key::Private(self.clone());
+        let text = pem::export(&key, pem::Form::Pkcs8, Some(passphrase))?;
+        write_new(path, text.as_bytes())
     }
 
     /// Reads the key file, or makes one if there is none; the flag is true if it was made. Of several callers,
@@ -136,131 +149,20 @@ impl PrivateKey {
     }
 }
 
-/// Reads a file that nobody else can have read or written, without following a link to it.
-fn read_guarded(path: &Path) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
-    let bad = |why: &str| CryptoError::BadKey {
-        path: path.to_owned(),
-        why: why.to_owned(),
-    };
-    // Without NONBLOCK, opening a pipe would wait for a writer.
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path);
-    let file = match opened {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let path = path.to_owned();
-            return Err(CryptoError::NoKey { path });
-        }
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-            return Err(bad("it is a symbolic link: put the file itself there"));
-        }
-        Err(error) => return Err(failed("open", path)(error)),
-    };
-    // Asked of the open file, so that it cannot be exchanged in between.
-    let metadata = file.metadata().map_err(failed("read", path))?;
-    if !metadata.is_file() {
-        return Err(bad("it is no regular file"));
+fn read_text(path: &Path) -> Result<Zeroizing<String>, CryptoError> {
+    let bytes = read_guarded(path)?;
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(_) => Err(CryptoError::BadKey {
+            path: path.to_owned(),
+            why: "it is no text".to_owned(),
+        }),
     }
-    let user = rustix::process::geteuid().as_raw();
-    guarded(path, metadata.uid(), metadata.mode(), user)?;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_FILE_BYTES_MAX + 1));
-    file.take(KEY_FILE_BYTES_MAX as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed("read", path))?;
-    if bytes.len() > KEY_FILE_BYTES_MAX {
-        return Err(bad("it is larger than 16 KiB"));
-    }
-    Ok(bytes)
-}
-
-/// Whether a file of `owner` with this mode is `user`'s alone.
-fn guarded(path: &Path, owner: u32, mode: u32, user: u32) -> Result<(), CryptoError> {
-    let path = path.to_owned();
-    if owner != user {
-        let why = format!("it belongs to user {owner}, and this is user {user}");
-        return Err(CryptoError::BadKey { path, why });
-    }
-    let mode = mode & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(CryptoError::Exposed { path, mode });
-    }
-    Ok(())
-}
-
-/// Writes a new file that only this user can read, or nothing.
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-        .open(path)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    if written.is_err() {
-        // The first failure is the one to tell.
-        drop(fs::remove_file(path));
-    }
-    written
-}
-
-/// A name beside `path` that no other caller takes.
-fn temporary(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{:016x}.new", rand::random::<u64>()))
-}
-
-fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    }
-}
-
-/// Makes a folder with mode 0700, and those above it that are missing, such that they survive a crash.
-fn make_folder(dir: &Path) -> Result<(), CryptoError> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    let above = folder(dir);
-    if above != dir {
-        make_folder(above)?;
-    }
-    match DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
-        made => made.map_err(failed("make the folder", dir)),
-    }?;
-    sync(above)
-}
-
-fn sync(dir: &Path) -> Result<(), CryptoError> {
-    let synced = File::open(dir).and_then(|dir| dir.sync_all());
-    synced.map_err(failed("write the folder", dir))
-}
-
-fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CryptoError {
-    let path = path.to_owned();
-    move |source| CryptoError::File { what, path, source }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_key_of_another_user_or_open_to_others_is_refused() {
-        let check = |owner, mode| guarded(Path::new("k"), owner, mode, 1000);
-        assert!(check(1000, 0o100_600).is_ok());
-        assert!(check(1000, 0o100_400).is_ok());
-        let error = check(1001, 0o100_600).expect_err("foreign").to_string();
-        assert!(error.contains("belongs to user 1001"), "{error}");
-        for mode in [0o640, 0o604, 0o620, 0o602, 0o610, 0o601] {
-            let error = check(1000, 0o100_000 | mode).expect_err("open");
-            assert!(matches!(error, CryptoError::Exposed { mode: m, .. } if m == mode));
-        }
-    }
 
     #[test]
     fn a_secret_is_not_printed() {

@@ -40,7 +40,7 @@ impl From<Error> for Problem {
                 StatusCode::BAD_REQUEST
             }
             Error::Registry(RegistryError::NotFound(_)) => StatusCode::NOT_FOUND,
-            Error::Registry(RegistryError::Contested { .. }) => StatusCode::MULTIPLE_CHOICES,
+            Error::Registry(RegistryError::Contested { .. }) => StatusCode::CONFLICT,
             Error::Registry(RegistryError::Withheld { .. }) => StatusCode::GONE,
             Error::Node(NodeError::Stopped) => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
@@ -50,7 +50,13 @@ impl From<Error> for Problem {
             tracing::error!(error = explain(&error), "a request failed");
             return Self::new(status, "the node failed; its log says why");
         }
-        Self::new(status, explain(&error))
+        match error {
+            // With the lines that say how to choose.
+            Error::Registry(contested @ RegistryError::Contested { .. }) => {
+                Self::new(status, contested.to_string())
+            }
+            error => Self::new(status, explain(&error)),
+        }
     }
 }
 

@@ -87,7 +87,9 @@ async fn info(
 ) -> Result<Json<PackageInfo>, Problem> {
     let (owner, releases) = gateway.node.info(namespace.as_deref(), &name).await?;
     let none = || crate::Error::from(RegistryError::NotFound(name.to_string()));
-    Ok(Json(PackageInfo::of(owner, releases).ok_or_else(none)?))
+    let choices = gateway.node.choices()?;
+    let trust = choices.trust(owner, Some(&name.canonical())).await?;
+    Ok(Json(PackageInfo::of(&trust, releases).ok_or_else(none)?))
 }
 
 fn bad(why: String) -> Problem {

@@ -27,6 +27,7 @@ use super::fetch::{self, Blob, State};
 use super::network::{Network, Question};
 use super::publish::{self, Staging};
 use super::swarm::{AskId, Heard, Judgement, Reply, Swarm};
+use super::sync;
 use super::{NodeError, PeerStatus, Progress, Published, Shared};
 use crate::Result;
 use peer::Peer;
@@ -54,6 +55,8 @@ const HEARD_BYTES_MAX: usize = 16 << 20;
 const PULLS_MAX: usize = 8;
 /// What a peer is told to wait when there are too many questions, in milliseconds.
 const BUSY_MS: u64 = 200;
+/// What a peer is told to wait that asks more than it may, in milliseconds.
+const RATE_PAUSE_MS: u64 = 5_000;
 /// How often bans are looked through.
 const BAN_CHECK_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -127,11 +130,13 @@ enum Done {
         reply: oneshot::Sender<Result<RecordId>>,
     },
     Fetched(ContentHash),
-    Answered(Reply, Response),
+    Answered(PeerId, Reply, Response),
     Gossip(Vec<(Heard, Gossiped)>),
     Pulled(Heard, Judgement),
     /// What the reconciler waits for.
     Sync(Input),
+    /// The heads of a peer were asked for.
+    Heads,
     /// The own root, read after a change.
     Root(Option<Input>),
 }
@@ -392,14 +397,18 @@ impl Actor {
             Done::Fetched(hash) => {
                 self.fetching.remove(&hash);
             }
-            Done::Answered(reply, response) => {
+            Done::Answered(peer, reply, response) => {
                 if let Some(net) = &mut self.net {
+                    if let Some(peer) = net.peers.get_mut(&peer) {
+                        peer.was_sent(sync::size(&response));
+                    }
                     net.swarm.answer(reply, response);
                 }
             }
             Done::Gossip(judged) => self.gossip_judged(judged),
             Done::Pulled(heard, judgement) => self.judge(&heard, judgement),
             Done::Sync(input) => self.reconcile(input),
+            Done::Heads => {}
             Done::Root(input) => {
                 if let Some(net) = &mut self.net {
                     net.reading_root = false;

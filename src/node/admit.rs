@@ -1,23 +1,30 @@
 //! The one door for records, wherever they come from: cheap checks first, then signatures on all cores, then
 //! the catalogue.
 
+mod owners;
+mod pending;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use ggen_protocols::id::{NetworkId, RecordId};
+use ggen_protocols::catalogue;
+use ggen_protocols::id::{NetworkId, OwnerId, RecordId};
 use ggen_protocols::message::Announcement;
+use ggen_protocols::owner::Documents;
 use ggen_protocols::reconcile::{Expected, Lie, Taken};
-use ggen_protocols::record::{Record, Refusal, Signed, Treatment, Verified};
+use ggen_protocols::record::{Body, Record, Refusal, Signed, Treatment, Verified};
+use owners::OwnerRates;
+use pending::Pending;
 use tokio::task::spawn_blocking;
 
 use super::swarm::Judgement;
 use crate::Result;
 use crate::crypto::StrictSignatures;
-use crate::registry::{Admission, Catalogue};
+use crate::registry::{Admission, Catalogue, Witnessed};
 
 /// Records older than this are not passed on by gossip, in milliseconds: replaying old ones is no way to make
 /// the network busy. Reconciliation brings them to whoever lacks them.
@@ -36,14 +43,25 @@ pub(super) fn system_clock() -> u64 {
 /// What became of one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It is stored now. Holds its time, in milliseconds since 1970.
+    /// It is stored now. Holds how old it is, in milliseconds: documents, which carry no time, are always new.
     New(u64),
     /// It was known before.
     Known,
     /// It is not stored, for this reason.
     Refused(Refusal),
-    /// It is not stored because its owner has as many records as one may have.
-    OwnerFull,
+    /// It is not stored because its owner has no room here.
+    Declined,
+    /// It is not stored because its owner gossips too much; reconciliation brings it.
+    Deferred,
+}
+
+/// How a record came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// Without being asked for.
+    Gossip,
+    /// As an answer.
+    Asked,
 }
 
 /// The door into one catalogue.
@@ -51,6 +69,8 @@ pub(super) enum Outcome {
 pub(super) struct Door {
     catalogue: Arc<dyn Catalogue>,
     clock: fn() -> u64,
+    pending: Arc<Mutex<Pending>>,
+    rates: Arc<Mutex<OwnerRates>>,
 }
 
 /// A gossiped message after the checks that need no other peer.
@@ -64,7 +84,12 @@ pub(super) enum Gossiped {
 
 impl Door {
     pub(super) fn new(catalogue: Arc<dyn Catalogue>, clock: fn() -> u64) -> Self {
-        Self { catalogue, clock }
+        Self {
+            catalogue,
+            clock,
+            pending: Arc::default(),
+            rates: Arc::default(),
+        }
     }
 
     pub(super) fn network(&self) -> NetworkId {
@@ -79,18 +104,39 @@ impl Door {
     /// Reads and verifies one record that was signed for a user of this node.
     ///
     /// # Errors
-    /// [`Refusal`], also where other nodes would only wait: such a record would reach nobody.
-    pub(super) async fn verify(&self, envelope: Bytes) -> Result<Verified<Record>, Refusal> {
-        let signed = Signed::from_envelope(envelope)?;
+    /// Those of the catalogue. The inner error is [`Refusal`], also where other nodes would only wait: such a
+    /// record would reach nobody.
+    pub(super) async fn verify(
+        &self,
+        envelope: Bytes,
+    ) -> Result<Result<Verified<Record>, Refusal>> {
         let network = self.network();
-        let verified = verify_all(vec![signed], network).await;
-        let record = verified
-            .into_iter()
-            .next()
-            .unwrap_or(Err(Refusal::Signature))?;
-        record.authorised()?;
-        record.in_time(self.now_ms())?;
-        Ok(record)
+        let read = async {
+            let signed = Signed::from_envelope(envelope)?;
+            let verified = verify_all(vec![signed], network).await.into_iter().next();
+            let record = verified.unwrap_or(Err(Refusal::Signature))?;
+            record.in_time(self.now_ms())?;
+            Ok(record)
+        };
+        let record: Verified<Record> = match read.await {
+            Ok(record) => record,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if is_head(&record) {
+            return Ok(Ok(record));
+        }
+        let owner = match record.namespace() {
+            Ok(owner) => owner,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let mut documents = Documents::none(network, owner);
+        for envelope in self.catalogue.documents(owner).await? {
+            let held = Signed::from_envelope(envelope).and_then(|held| held.trust_stored(network));
+            if let Ok(held) = held {
+                documents.offer(&held);
+            }
+        }
+        Ok(catalogue::belongs(&mut documents, &record).map(|()| record))
     }
 
     /// Takes the records of a reconciliation.
@@ -107,17 +153,39 @@ impl Door {
             Err(lie) => return Ok(Err(lie)),
         };
         let mut taken = Taken::default();
-        for outcome in self.admit(records).await? {
+        for outcome in self.admit(records, Origin::Asked).await? {
             match outcome {
                 Outcome::New(_) => taken.new += 1,
                 Outcome::Refused(refusal) if refusal.treatment() == Treatment::Reject => {
                     taken.refused += 1;
                 }
                 Outcome::Refused(refusal) => tracing::debug!(%refusal, "a record has to wait"),
-                Outcome::Known | Outcome::OwnerFull => {}
+                Outcome::Known | Outcome::Declined | Outcome::Deferred => {}
             }
         }
         Ok(Ok(taken))
+    }
+
+    /// Takes head records that a peer was asked for; anything else among them is passed over.
+    ///
+    /// # Errors
+    /// Those of the catalogue.
+    pub(super) async fn heads(&self, envelopes: Vec<Bytes>) -> Result<()> {
+        let network = self.network();
+        let read = envelopes
+            .into_iter()
+            .filter_map(|envelope| Signed::from_envelope(envelope).ok());
+        let now_ms = self.now_ms();
+        for record in verify_all(read.collect(), network)
+            .await
+            .into_iter()
+            .flatten()
+        {
+            if is_head(&record) && record.in_time(now_ms).is_ok() {
+                self.witness(record, now_ms).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes gossiped messages; one answer for each, in order.
@@ -153,7 +221,10 @@ impl Door {
             };
             answers.push(answer);
         }
-        for (at, outcome) in places.into_iter().zip(self.admit(records).await?) {
+        for (at, outcome) in places
+            .into_iter()
+            .zip(self.admit(records, Origin::Gossip).await?)
+        {
             answers[at] = Gossiped::Judged(self.relay(&outcome));
         }
         Ok(answers)
@@ -171,7 +242,7 @@ impl Door {
         let Ok(records) = expected.check(self.network(), vec![envelope]) else {
             return Ok(Judgement::Reject);
         };
-        let outcomes = self.admit(records).await?;
+        let outcomes = self.admit(records, Origin::Gossip).await?;
         Ok(outcomes
             .first()
             .map_or(Judgement::Ignore, |outcome| self.relay(outcome)))
@@ -180,16 +251,20 @@ impl Door {
     /// Whether a message is passed on, by what became of its record.
     fn relay(&self, outcome: &Outcome) -> Judgement {
         match outcome {
-            Outcome::New(time_ms) if self.now_ms().saturating_sub(*time_ms) <= RELAY_AGE_MAX_MS => {
-                Judgement::Accept
-            }
+            Outcome::New(age_ms) if *age_ms <= RELAY_AGE_MAX_MS => Judgement::Accept,
             Outcome::Refused(refusal) => judgement(refusal),
-            Outcome::New(_) | Outcome::Known | Outcome::OwnerFull => Judgement::Ignore,
+            Outcome::New(_) | Outcome::Known | Outcome::Declined | Outcome::Deferred => {
+                Judgement::Ignore
+            }
         }
     }
 
     /// Admits records of the right form; one outcome for each, in order.
-    async fn admit(&self, records: Vec<(RecordId, Signed<Record>)>) -> Result<Vec<Outcome>> {
+    async fn admit(
+        &self,
+        records: Vec<(RecordId, Signed<Record>)>,
+        origin: Origin,
+    ) -> Result<Vec<Outcome>> {
         let ids: Vec<_> = records.iter().map(|(id, _)| *id).collect();
         let known = self.catalogue.known(ids).await?;
         let mut outcomes = vec![Outcome::Known; records.len()];
@@ -208,25 +283,127 @@ impl Door {
             let in_time = checked.and_then(|record| record.in_time(now_ms).map(|()| record));
             match in_time {
                 Ok(record) => {
-                    admitted.push((at, record.content().time_ms));
+                    admitted.push(at);
                     verified.push(record);
                 }
                 Err(refusal) => outcomes[at] = Outcome::Refused(refusal),
             }
         }
-        if verified.is_empty() {
+        let (mut places, mut members) = (Vec::new(), Vec::new());
+        for (at, record) in admitted.into_iter().zip(verified) {
+            if is_head(&record) {
+                outcomes[at] = self.witness(record, now_ms).await?;
+            } else if origin == Origin::Gossip && !self.may_write(&record) {
+                outcomes[at] = Outcome::Deferred;
+            } else {
+                places.push(at);
+                members.push(record);
+            }
+        }
+        if members.is_empty() {
             return Ok(outcomes);
         }
-        let answers = self.catalogue.admit(verified).await?;
-        for ((at, time_ms), admission) in admitted.into_iter().zip(answers) {
-            outcomes[at] = match admission {
-                Admission::New => Outcome::New(time_ms),
-                Admission::Known => Outcome::Known,
-                Admission::Refused(refusal) => Outcome::Refused(refusal),
-                Admission::OwnerFull => Outcome::OwnerFull,
-            };
+        let stored = self.store(members, now_ms).await?;
+        for (at, outcome) in places.into_iter().zip(stored) {
+            outcomes[at] = outcome;
         }
         Ok(outcomes)
+    }
+
+    /// Whether its owner keeps to the rate of those whom this node does not know.
+    fn may_write(&self, record: &Verified<Record>) -> bool {
+        record.namespace().is_ok_and(|owner| {
+            // Whoever panicked with it left it whole: it is changed in single steps.
+            let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+            self.catalogue.own().contains(&owner) || rates.may_write(owner)
+        })
+    }
+
+    /// Takes a head record, which is no part of the set.
+    async fn witness(&self, head: Verified<Record>, now_ms: u64) -> Result<Outcome> {
+        let age_ms = now_ms.saturating_sub(head.content().time_ms);
+        Ok(match self.catalogue.witness(head).await? {
+            Witnessed::Newer => Outcome::New(age_ms),
+            Witnessed::Older => Outcome::Known,
+            Witnessed::Stranger => Outcome::Refused(Refusal::NoNamespace),
+        })
+    }
+
+    /// Hands verified records to the catalogue; one outcome for each, in order. Those whose signer no document
+    /// names yet are kept, and offered again as soon as a document of their namespace is taken.
+    async fn store(&self, records: Vec<Verified<Record>>, now_ms: u64) -> Result<Vec<Outcome>> {
+        let mut answers = Vec::with_capacity(records.len());
+        let mut waiting = VecDeque::from([records]);
+        while let Some(records) = waiting.pop_front() {
+            let offered: Vec<_> = records.iter().map(Offered::of).collect();
+            let admissions = self.catalogue.admit(records).await?;
+            let mut founded = BTreeSet::new();
+            for (record, admission) in offered.into_iter().zip(admissions) {
+                if admission == Admission::New && record.is_document {
+                    founded.extend(record.owner);
+                }
+                answers.push(match admission {
+                    Admission::New => Outcome::New(record.age_ms(now_ms)),
+                    Admission::Known => Outcome::Known,
+                    Admission::Refused(refusal) => {
+                        self.keep_waiting(record, &refusal);
+                        Outcome::Refused(refusal)
+                    }
+                    Admission::OwnerFull | Admission::Evicted => Outcome::Declined,
+                });
+            }
+            let mut pending = self.pending();
+            let released = founded.into_iter().map(|owner| pending.take(owner));
+            waiting.extend(released.filter(|records| !records.is_empty()));
+        }
+        Ok(answers)
+    }
+
+    fn keep_waiting(&self, record: Offered, refusal: &Refusal) {
+        let Refusal::Unauthorised { owner, .. } = refusal else {
+            return;
+        };
+        // It was verified before it was offered.
+        let signed = Signed::from_envelope(record.envelope);
+        if let Ok(record) = signed.and_then(|signed| signed.trust_stored(self.network())) {
+            self.pending().keep(*owner, record);
+        }
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        // Whoever panicked with it left it whole: it is changed in single steps.
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a record says what its signer saw last.
+pub(super) fn is_head(record: &Verified<Record>) -> bool {
+    matches!(record.content().body, Body::Head(_))
+}
+
+/// What is remembered of a record while the catalogue has it.
+struct Offered {
+    envelope: Bytes,
+    owner: Option<OwnerId>,
+    is_document: bool,
+    time_ms: u64,
+}
+
+impl Offered {
+    fn of(record: &Verified<Record>) -> Self {
+        Self {
+            envelope: record.envelope().clone(),
+            owner: record.namespace().ok(),
+            is_document: matches!(record.content().body, Body::Genesis(_) | Body::Acl(_)),
+            time_ms: record.content().time_ms,
+        }
+    }
+
+    fn age_ms(&self, now_ms: u64) -> u64 {
+        match self.is_document {
+            true => 0,
+            false => now_ms.saturating_sub(self.time_ms),
+        }
     }
 }
 

@@ -44,12 +44,13 @@ async fn try_clean_up(shared: &Shared, held: Vec<ContentHash>) -> Result<()> {
             }
         }
     }
+    keep_named(shared, &mut orphans, 0).await?;
     if orphans.is_empty() {
         return Ok(());
     }
     // Nobody is between holding an archive and writing its record now.
     let _alone = shared.writing.write().await;
-    keep_changed(shared, &mut orphans, position).await?;
+    keep_named(shared, &mut orphans, position).await?;
     for hash in orphans {
         tracing::info!(%hash, "dropping an archive whose record was never written");
         shared.store.delete(&hash).await?;
@@ -57,23 +58,25 @@ async fn try_clean_up(shared: &Shared, held: Vec<ContentHash>) -> Result<()> {
     Ok(())
 }
 
-/// Takes out the blobs that packages name which changed since a position.
-async fn keep_changed(
+/// Takes out the blobs that records name which came after a position, effective or not: what a frozen owner
+/// published is not lost, for it may recover.
+async fn keep_named(
     shared: &Shared,
     orphans: &mut BTreeSet<ContentHash>,
     mut since: u64,
 ) -> Result<()> {
+    let network = shared.catalogue.network();
     while !orphans.is_empty() {
         let changes = shared.catalogue.changes(since, PAGE).await?;
         let Some(last) = changes.last() else {
             break;
         };
         since = last.position;
-        for package in changes.into_iter().filter_map(|change| change.package) {
-            for release in releases(shared, &package).await? {
-                for hash in blobs(shared, &release).await? {
-                    orphans.remove(&hash);
-                }
+        let records = changes.into_iter().map(|change| change.record).collect();
+        for envelope in shared.catalogue.envelopes(records).await? {
+            let publish = envelope.and_then(|envelope| check::publish_in(envelope, network));
+            if let Some(hash) = publish.and_then(|publish| publish.checksums().blake3) {
+                orphans.remove(&hash);
             }
         }
     }
@@ -112,9 +115,10 @@ pub(super) async fn verify(shared: &Shared) -> Result<VerifyReport> {
             }
         }
     }
+    keep_named(shared, &mut orphans, 0).await?;
     {
         let _alone = shared.writing.write().await;
-        keep_changed(shared, &mut orphans, position).await?;
+        keep_named(shared, &mut orphans, position).await?;
     }
     for hash in orphans {
         let finding = format!("blob {hash} is held, and no record names it");
@@ -159,8 +163,9 @@ fn unchecked(shared: &Shared, release: &Release) -> Option<Blob> {
 
 /// The blobs that the records of a release name: one, or several where they contradict each other.
 async fn blobs(shared: &Shared, release: &Release) -> Result<Vec<ContentHash>> {
+    let shown = release.metadata.checksums.blake3;
     let Standing::Conflicted(records) = &release.standing else {
-        return Ok(release.metadata.checksums.blake3.into_iter().collect());
+        return Ok(shown.into_iter().collect());
     };
     let envelopes = shared.catalogue.envelopes(records.clone()).await?;
     let network = shared.catalogue.network();
@@ -168,9 +173,8 @@ async fn blobs(shared: &Shared, release: &Release) -> Result<Vec<ContentHash>> {
         .into_iter()
         .flatten()
         .filter_map(|envelope| check::publish_in(envelope, network));
-    Ok(published
-        .filter_map(|publish| publish.checksums().blake3)
-        .collect())
+    let claimed = published.filter_map(|publish| publish.checksums().blake3);
+    Ok(claimed.chain(shown).collect())
 }
 
 async fn releases(shared: &Shared, package: &(OwnerId, CanonicalName)) -> Result<Vec<Release>> {

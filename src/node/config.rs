@@ -19,6 +19,8 @@ pub struct Config {
     pub mirror_bytes_max: u64,
     /// Largest package taken, in bytes.
     pub package_bytes_max: u64,
+    /// What the records of all owners together may take whom the user has nothing to do with, in bytes.
+    pub pool_bytes_max: u64,
 }
 
 impl Default for Config {
@@ -30,6 +32,7 @@ impl Default for Config {
             mirror: Mirror::None,
             mirror_bytes_max: 10 << 30,
             package_bytes_max: limits::PACKAGE_BYTES_MAX,
+            pool_bytes_max: limits::POOL_BYTES_MAX,
         }
     }
 }

@@ -8,11 +8,11 @@ use ggen_protocols::id::{OwnerId, PackageId};
 use ggen_protocols::record::{Body, FeedHead, Publish, Record, Verified};
 use tokio::io::AsyncRead;
 
-use super::{NodeError, Published, Shared, check};
+use super::{NodeError, Published, Shared, admit, check};
 use crate::Error;
 use crate::Result;
 use crate::crash;
-use crate::registry::{Admission, RegistryError, Release, Standing, Verdict};
+use crate::registry::{Admission, RegistryError, Release, Standing, Verdict, Witnessed};
 use crate::store::{Staged, StorageError};
 
 /// A publish record whose archive is here, but not checked.
@@ -36,9 +36,9 @@ pub(super) async fn look(shared: &Shared, envelope: Bytes) -> Result<Look> {
     let record = shared
         .door
         .verify(envelope)
-        .await
+        .await?
         .map_err(NodeError::from)?;
-    let owner = record.authorised().map_err(NodeError::from)?;
+    let owner = record.namespace().map_err(NodeError::from)?;
     let Body::Publish(publish) = &record.content().body else {
         return Err(
             NodeError::OtherKind("it publishes nothing: hand it over without an archive").into(),
@@ -119,7 +119,7 @@ pub(super) async fn finish(
         publish,
         staged,
     } = staging;
-    let owner = record.authorised().map_err(NodeError::from)?;
+    let owner = record.namespace().map_err(NodeError::from)?;
     let checked = check::archive(&shared.store, &staged.hash(), publish.clone()).await?;
     let inspected = checked?;
     crash::point("publish.checked");
@@ -146,7 +146,7 @@ pub(super) async fn verify_state(shared: &Shared, envelope: Bytes) -> Result<Ver
     let record = shared
         .door
         .verify(envelope)
-        .await
+        .await?
         .map_err(NodeError::from)?;
     if matches!(record.content().body, Body::Publish(_)) {
         return Err(
@@ -158,6 +158,16 @@ pub(super) async fn verify_state(shared: &Shared, envelope: Bytes) -> Result<Ver
 
 /// Admits a record that comes without an archive; true if it is new.
 pub(super) async fn submit(shared: Arc<Shared>, record: Verified<Record>) -> Result<bool> {
+    if admit::is_head(&record) {
+        return match shared.catalogue.witness(record).await? {
+            Witnessed::Newer => Ok(true),
+            Witnessed::Older => Ok(false),
+            Witnessed::Stranger => {
+                let why = "its signer is no key of the namespace that it tells of";
+                Err(RegistryError::Unauthorized(why.to_owned()).into())
+            }
+        };
+    }
     admitted(shared.catalogue.admit_own(record).await)
 }
 
@@ -168,6 +178,10 @@ fn admitted(admission: Result<Admission>) -> Result<bool> {
         Ok(Admission::Refused(refusal)) => Err(NodeError::Refused(refusal).into()),
         Ok(Admission::OwnerFull) => {
             let why = "its owner has as many records as one may have";
+            Err(RegistryError::Unauthorized(why.to_owned()).into())
+        }
+        Ok(Admission::Evicted) => {
+            let why = "its owner had to make room for others on this node";
             Err(RegistryError::Unauthorized(why.to_owned()).into())
         }
         Err(Error::Registry(RegistryError::Stale)) => Err(NodeError::Stale.into()),

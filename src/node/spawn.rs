@@ -17,7 +17,7 @@ use super::transfer::Transfer;
 use super::{Config, Mirror, Node, NodeError, Shared, agent, audit, follow, mirror};
 use crate::Result;
 use crate::crypto::PrivateKey;
-use crate::registry::Catalogue;
+use crate::registry::{Catalogue, Choices};
 use crate::search::SearchIndex;
 use crate::store::BlobStore;
 
@@ -31,6 +31,7 @@ pub struct Builder {
     store: Arc<dyn BlobStore>,
     config: Config,
     index: Option<Arc<dyn SearchIndex>>,
+    choices: Option<Arc<dyn Choices>>,
     key: Option<PrivateKey>,
     clock: fn() -> u64,
 }
@@ -55,6 +56,7 @@ impl Builder {
             store,
             config,
             index: None,
+            choices: None,
             key: None,
             clock: system_clock,
         }
@@ -64,6 +66,14 @@ impl Builder {
     #[must_use]
     pub fn search(mut self, index: Arc<dyn SearchIndex>) -> Self {
         self.index = Some(index);
+        self
+    }
+
+    /// Keeps the decisions of its user here, and makes the pins that come of using it. They must be those of the
+    /// catalogue.
+    #[must_use]
+    pub fn choices(mut self, choices: Arc<dyn Choices>) -> Self {
+        self.choices = Some(choices);
         self
     }
 
@@ -92,6 +102,7 @@ impl Builder {
             catalogue: self.catalogue,
             store: self.store,
             index: self.index,
+            choices: self.choices,
             config: self.config,
             writing: RwLock::new(()),
             start: Instant::now(),

@@ -7,20 +7,25 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use ggen_protocols::hash::ContentHash;
-use ggen_protocols::id::RecordId;
+use ggen_protocols::id::{PeerId, RecordId};
 use ggen_protocols::limits;
-use ggen_protocols::message::{Hello, Page, PageRequest, Request, Response};
-use ggen_protocols::reconcile::fingerprint::Root;
+use ggen_protocols::message::{HeadPlace, Heads, Hello, Page, PageRequest, Request, Response};
+use ggen_protocols::reconcile::fingerprint::{Branch, Root};
 use ggen_protocols::reconcile::{Found, Lookup};
 use serde_bytes::ByteBuf;
 
 use super::Shared;
+use super::network::Network;
 use crate::Result;
 
 /// Envelopes read at a time, so that an answer never reads much more than it gives.
 const ENVELOPES_AT_A_TIME: usize = 32;
 /// Pages of declined records that one answer skips at the most.
 const SKIPS_MAX: usize = 8;
+/// What any answer costs at least, in bytes: a greeting has about so many.
+const ANSWER_OVERHEAD_BYTES: u64 = 256;
+/// Pages of heads that one peer is asked for in a row: as many as a node keeps of 100,000 namespaces.
+const HEAD_PAGES_MAX: usize = 256;
 /// What a peer is told to wait if the catalogue cannot be read, in milliseconds.
 const TROUBLE_PAUSE_MS: u64 = 5_000;
 
@@ -60,9 +65,28 @@ async fn try_answer(
             };
             Response::Holds(hashes.iter().map(held).collect())
         }
+        Request::Heads(after) => Response::Heads(heads(shared, after).await?),
         // A question of a version to come.
         _ => Response::Busy(TROUBLE_PAUSE_MS),
     })
+}
+
+/// About how many bytes an answer has; exact to its framing.
+pub(super) fn size(response: &Response) -> u64 {
+    let bytes: usize = match response {
+        Response::Page(page) => page.envelopes.iter().map(|one| one.len()).sum(),
+        Response::Heads(heads) => heads.envelopes.iter().map(|one| one.len()).sum(),
+        Response::Records(items) => items.iter().flatten().map(|one| one.len()).sum(),
+        Response::Branches(branches) => branches
+            .iter()
+            .map(|branch| match branch {
+                Branch::Inner(children) => children.len() * 40,
+                Branch::Bucket(ids) => ids.len() * 34,
+            })
+            .sum(),
+        _ => 0,
+    };
+    bytes as u64 + ANSWER_OVERHEAD_BYTES
 }
 
 /// What this node tells of itself.
@@ -145,6 +169,45 @@ async fn page(shared: &Shared, request: PageRequest) -> Result<Page> {
         envelopes,
         next: after,
     })
+}
+
+/// The next heads that still say something.
+async fn heads(shared: &Shared, after: Option<HeadPlace>) -> Result<Heads> {
+    let catalogue = &shared.catalogue;
+    let found = catalogue.heads(after, limits::ANSWER_RECORDS_MAX).await?;
+    let mut next = (found.len() == limits::ANSWER_RECORDS_MAX)
+        .then(|| found.last().map(|(place, _)| *place))
+        .flatten();
+    let (mut envelopes, mut bytes, mut last) = (Vec::new(), 0, after);
+    for (place, envelope) in found {
+        bytes += envelope.len();
+        if bytes > limits::ANSWER_BYTES_MAX {
+            next = last;
+            break;
+        }
+        envelopes.push(ByteBuf::from(Vec::from(envelope)));
+        last = Some(place);
+    }
+    Ok(Heads { envelopes, next })
+}
+
+/// Asks a peer for all heads that it keeps, and takes those that are news here.
+pub(super) async fn gather_heads(shared: &Shared, network: &Network, peer: PeerId) -> Result<()> {
+    let mut after = None;
+    for _ in 0..HEAD_PAGES_MAX {
+        let answer = network.ask(peer, Request::Heads(after)).await;
+        let Some(Response::Heads(Heads { envelopes, next })) = answer else {
+            return Ok(());
+        };
+        let envelopes = envelopes.into_iter().map(|one| one.into_vec().into());
+        shared.door.heads(envelopes.collect()).await?;
+        match next {
+            // One that goes back would lead in circles.
+            Some(next) if after.is_none_or(|after| next > after) => after = Some(next),
+            _ => return Ok(()),
+        }
+    }
+    Ok(())
 }
 
 /// The envelopes of these records, as far as one answer reaches.

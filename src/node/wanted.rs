@@ -3,12 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ggen_protocols::id::{IdError, PackageName, ReleaseKey, parse_version, split_namespace};
+use ggen_protocols::id::{
+    IdError, PackageId, PackageName, ReleaseKey, parse_version, split_namespace,
+};
 use semver::{BuildMetadata, Version, VersionReq};
 use serde::{Deserialize, Serialize};
 
+use crate::Error;
 use crate::Result;
-use crate::registry::{Catalogue, RegistryError, Release, Standing, Verdict};
+use crate::registry::{Catalogue, RegistryError, Release, Verdict};
 
 /// Which release is wanted: `[namespace/]name`, with `@version` exactly that, with `@requirement` the best that
 /// fits, with neither the best one.
@@ -89,6 +92,7 @@ impl Wanted {
         let owner = catalogue.owner_of(namespace, &name).await?;
         let releases = catalogue.releases(owner, &name).await?;
         let none = releases.is_empty();
+        let withheld = releases.iter().rev().find_map(Release::withheld);
         let found = match &self.version {
             WantedVersion::Exact(version) => {
                 let key = ReleaseKey::new(owner, name, version);
@@ -96,21 +100,46 @@ impl Wanted {
             }
             WantedVersion::Matching(requirement) => best(releases, requirement),
         };
-        let release = found.ok_or_else(|| {
-            RegistryError::NotFound(match &self.version {
-                WantedVersion::Matching(_) if !none => {
-                    format!("a version that `{self}` allows and that is not yanked")
-                }
-                _ => self.to_string(),
-            })
-        })?;
-        match withheld(&release) {
+        let Some(release) = found else {
+            return Err(match &self.version {
+                WantedVersion::Exact(version) => self.absent(catalogue, version).await,
+                WantedVersion::Matching(_) => self.passed_over(withheld, none),
+            });
+        };
+        match refused(&release) {
             Some(why) => {
                 let id = release.key.to_string();
                 Err(RegistryError::Withheld { id, why }.into())
             }
             None => Ok(release),
         }
+    }
+
+    /// Why there is no such version: the catalogue knows whether its owner is frozen or dead.
+    async fn absent(&self, catalogue: &dyn Catalogue, version: &Version) -> Error {
+        let id = PackageId {
+            name: self.name.as_str().to_owned(),
+            version: version.clone(),
+            namespace: self.namespace.clone(),
+        };
+        let asked = catalogue.get(&id).await;
+        let missing = || RegistryError::NotFound(self.to_string()).into();
+        asked.map_or_else(|error| error, |_| missing())
+    }
+
+    /// Why no version fits.
+    fn passed_over(&self, withheld: Option<String>, none: bool) -> Error {
+        let error = match withheld {
+            Some(why) => RegistryError::Withheld {
+                id: self.to_string(),
+                why,
+            },
+            None if none => RegistryError::NotFound(self.to_string()),
+            None => RegistryError::NotFound(format!(
+                "a version that `{self}` allows and that is not yanked"
+            )),
+        };
+        error.into()
     }
 }
 
@@ -132,24 +161,33 @@ fn best(releases: Vec<Release>, requirement: &VersionReq) -> Option<Release> {
         })
 }
 
-/// Why a release is not given out, if it is not.
-fn withheld(release: &Release) -> Option<String> {
-    match (&release.standing, &release.verdict) {
-        (Standing::Conflicted(records), _) => Some(format!(
-            "its owner published {} different contents under this version",
-            records.len()
-        )),
-        _ if release.withdrawn => Some(format!("its owner took it back: {}", said(release))),
-        (_, Verdict::Unsound(why)) => {
-            Some(format!("its archive is not what its record says: {why}"))
-        }
-        _ => None,
+/// Why a release is not given out, if it is not. What was used here before stays, unless the archive is wrong.
+fn refused(release: &Release) -> Option<String> {
+    if let Verdict::Unsound(why) = &release.verdict {
+        return Some(format!("its archive is not what its record says: {why}"));
     }
+    if release.pinned {
+        return None;
+    }
+    let withdrawn = || format!("its owner took it back: {}", said(release));
+    let withheld = release.withheld();
+    withheld.or_else(|| release.withdrawn.then(withdrawn))
 }
 
 /// What a user who gets this release should know.
 pub(super) fn warning(release: &Release) -> Option<String> {
     let package = package(release);
+    if let Some(why) = release.withheld() {
+        return Some(format!(
+            "{package} is given to nobody new: {why}; this is the content that was used here before"
+        ));
+    }
+    if release.withdrawn {
+        return Some(format!(
+            "{package} was taken back by its owner: {}; this is the content that was used here before",
+            said(release)
+        ));
+    }
     if release.yanked {
         return Some(format!("{package} is yanked: {}", said(release)));
     }

@@ -1,8 +1,11 @@
 //! `LocalRegistry`: the catalogue in a redb database, with one writer and snapshot reads.
 
 mod catalogue;
+mod choices;
+mod trust_store;
 
 use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -18,18 +21,22 @@ use tokio::task::spawn_blocking;
 
 use super::sign::{self, Identity};
 use super::stored::{self, Source, Stored};
+use super::trust::Viewer;
 use super::view::{self, Failure};
-use super::write::{self, Offer, Written};
-use super::{Admission, Registry, RegistryError, tables};
+use super::write::{self, Offer, Terms, Written};
+use super::{Admission, Registry, RegistryError, decide, pool, tables};
 use crate::Result;
 use crate::crypto::PrivateKey;
 use crate::db::{Db, DbError, Fault, Schema};
 
 const SCHEMA: Schema = Schema {
     name: "catalogue",
-    version: 1,
+    version: 2,
     crash_points: ["registry.before-commit", "registry.after-commit"],
 };
+
+/// Memory for pages, in bytes, of a catalogue with a small pool: what one batch of records touches.
+const CACHE_BYTES_MIN: u64 = 8 << 20;
 
 /// How a catalogue is opened.
 #[derive(Debug, Clone)]
@@ -38,10 +45,13 @@ pub struct OpenOptions {
     pub network: NetworkId,
     /// The key that `register` and `yank` sign with; without it they are `Unauthorized`.
     pub identity: Option<PrivateKey>,
-    /// Further owners that this node writes as, in order: a bare name means the first of them that has it.
+    /// Further owners that this node writes as: a bare name means the one of them that has it.
     pub own: Vec<OwnerId>,
-    /// Records held of one owner.
+    /// Effective records held of one owner, and others if that is less than [`limits::INERT_PER_OWNER_MAX`].
     pub owner_records_max: u64,
+    /// What the records of all owners together may take whom the user of this node has nothing to do with, in bytes.
+    /// Of more, whole owners are evicted.
+    pub pool_bytes_max: u64,
     /// Milliseconds since 1970: the time in records signed here, and when others were first seen.
     pub clock: fn() -> u64,
 }
@@ -53,6 +63,7 @@ impl Default for OpenOptions {
             identity: None,
             own: Vec::new(),
             owner_records_max: limits::RECORDS_PER_OWNER_MAX,
+            pool_bytes_max: limits::POOL_BYTES_MAX,
             clock: system_clock,
         }
     }
@@ -75,8 +86,9 @@ pub struct LocalRegistry {
     position: watch::Sender<u64>,
     network: NetworkId,
     identity: Option<Identity>,
-    own: Vec<OwnerId>,
+    viewer: RwLock<Arc<Viewer>>,
     owner_records_max: u64,
+    pool_bytes_max: u64,
     clock: fn() -> u64,
 }
 
@@ -106,22 +118,49 @@ impl LocalRegistry {
         let path = path.as_ref().to_owned();
         let network = options.network;
         let file = path.clone();
-        let opening = spawn_blocking(move || Db::open(&file, SCHEMA));
+        let cache = (options.pool_bytes_max / 2).max(CACHE_BYTES_MIN);
+        let cache = usize::try_from(cache).unwrap_or(usize::MAX);
+        let opening = spawn_blocking(move || Db::open(&file, SCHEMA, cache));
         let db = joined(opening.await)?.map_err(RegistryError::from)?;
-        let prepared = db.write(move |transaction| prepare(transaction, network), |_| {});
-        let (found, last) = prepared.await.map_err(RegistryError::from)?;
+        let own = options.owners();
+        let prepare = move |transaction: &WriteTransaction| prepare(transaction, network, &own);
+        let prepared = db.write(prepare, |_| {});
+        let prepared = prepared.await.map_err(RegistryError::from)?;
+        let Prepared {
+            network: found,
+            last,
+            size,
+            is_evicting,
+            more,
+        } = prepared;
         if found != network {
             return Err(RegistryError::OtherNetwork { path }.into());
         }
-        Ok(Self {
+        let registry = Self {
             db,
             position: watch::Sender::new(last),
             network,
-            own: options.owners(),
+            viewer: RwLock::new(Arc::new(Viewer::new(options.owners()))),
             identity: options.identity.map(|key| Identity::new(network, key)),
             owner_records_max: options.owner_records_max,
+            pool_bytes_max: options.pool_bytes_max,
             clock: options.clock,
-        })
+        };
+        if size.is_beyond(registry.pool_bytes_max) || is_evicting {
+            // What a crash interrupted, or a smaller bound asks for.
+            registry.make_room().await?;
+        }
+        if more {
+            registry.settle().await?;
+        }
+        Ok(registry)
+    }
+
+    /// Who looks at it, with the owners that it writes as.
+    pub(super) fn viewer(&self) -> Arc<Viewer> {
+        // Nobody panics with the lock: all that is done with it is this and an assignment.
+        let viewer = self.viewer.read().unwrap_or_else(PoisonError::into_inner);
+        viewer.clone()
     }
 
     fn identity(&self, what: &str) -> Result<Identity> {
@@ -134,7 +173,7 @@ impl LocalRegistry {
     }
 
     /// Answers a question from a snapshot.
-    async fn view<T: Send + 'static>(
+    pub(super) async fn view<T: Send + 'static>(
         &self,
         view: impl FnOnce(&Stored<'_, ReadTransaction>) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T> {
@@ -154,12 +193,57 @@ impl LocalRegistry {
     }
 
     /// Writes, and tells those who follow once it is durable. What is refused must not have written anything.
-    async fn change<T: Send + 'static>(
+    pub(super) async fn change<T: Send + 'static>(
         &self,
         change: impl FnOnce(&WriteTransaction) -> Result<Written<T>, Failure> + Send + 'static,
     ) -> Result<T> {
-        let position = self.position.clone();
-        let told = move |outcome: &Result<Written<T>>| {
+        let written = self.commit(change).await?;
+        let (value, more) = written.value;
+        if written.is_crowded {
+            self.make_room().await?;
+        }
+        if more {
+            self.settle().await?;
+        }
+        Ok(value)
+    }
+
+    /// Evicts strangers until the others have room, in transactions of bounded work.
+    async fn make_room(&self) -> Result<()> {
+        loop {
+            let terms = self.terms();
+            let evict = move |transaction: &WriteTransaction| {
+                let evicted = pool::evict(transaction, &terms)?;
+                Ok(Written::at(evicted.position, evicted.more))
+            };
+            let (more_to_evict, more_to_tell) = self.commit(evict).await?.value;
+            if more_to_tell {
+                self.settle().await?;
+            }
+            if !more_to_evict {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Tells of all packages that are offered or not any more because of whom this node relies on, a bounded
+    /// number in one transaction.
+    async fn settle(&self) -> Result<()> {
+        let nothing = |transaction: &WriteTransaction| {
+            let position = stored::last_position(&transaction.table(tables::CHANGES)?)?;
+            Ok(Written::at(position, ()))
+        };
+        while self.commit(nothing).await?.value.1 {}
+        Ok(())
+    }
+
+    /// Writes; also gives whether there is more to tell.
+    async fn commit<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&WriteTransaction) -> Result<Written<T>, Failure> + Send + 'static,
+    ) -> Result<Written<(T, bool)>> {
+        let (position, network) = (self.position.clone(), self.network);
+        let told = move |outcome: &Result<Written<(T, bool)>>| {
             if let Ok(written) = outcome {
                 position.send_if_modified(|last| {
                     let moved = written.position > *last;
@@ -168,27 +252,42 @@ impl LocalRegistry {
                 });
             }
         };
-        let job = move |transaction: &WriteTransaction| settle(change(transaction));
+        let job = move |transaction: &WriteTransaction| {
+            settle(change(transaction).and_then(|written| {
+                let (position, more) = decide::settle(transaction, network, written.position)?;
+                let value = (written.value, more);
+                Ok(Written {
+                    value,
+                    position,
+                    is_crowded: written.is_crowded,
+                })
+            }))
+        };
         let written = self.db.write(job, told).await;
-        Ok(written.map_err(RegistryError::from)??.value)
+        written.map_err(RegistryError::from)?
     }
 
     /// What a record of this registry's own user needs to be written in one transaction.
     fn own_writer(&self) -> OwnWriter {
         OwnWriter {
+            viewer: self.viewer(),
+            terms: self.terms(),
+        }
+    }
+
+    fn terms(&self) -> Terms {
+        Terms {
             network: self.network,
-            own: self.own.clone(),
-            owner_records_max: self.owner_records_max,
             now_ms: (self.clock)(),
+            owner_records_max: self.owner_records_max,
+            pool_bytes_max: self.pool_bytes_max,
         }
     }
 }
 
 struct OwnWriter {
-    network: NetworkId,
-    own: Vec<OwnerId>,
-    owner_records_max: u64,
-    now_ms: u64,
+    viewer: Arc<Viewer>,
+    terms: Terms,
 }
 
 impl OwnWriter {
@@ -196,32 +295,52 @@ impl OwnWriter {
     fn write(
         &self,
         transaction: &WriteTransaction,
-        record: Option<&Verified<Record>>,
+        record: Option<Verified<Record>>,
         pin: Option<(Label, OwnerId)>,
     ) -> Result<Written<Admission>, Failure> {
-        let offers: Vec<_> = record.iter().map(|record| Offer::of(record)).collect();
-        if let Some(owner) = record.and_then(|record| record.content().owner) {
-            let held = Stored(transaction, self.network).records_of(owner)?;
-            if held >= self.owner_records_max {
+        let releases = record.as_ref().filter(|record| !sign::is_document(record));
+        if let Some(owner) = releases.and_then(|record| record.content().owner) {
+            let held = Stored(transaction, self.terms.network).records_of(owner)?;
+            if held >= self.terms.owner_records_max {
                 return Err(sign::full(owner, held).into());
             }
         }
-        if let Some((label, owner)) = pin {
-            let mut pins = transaction.table(tables::PINS)?;
-            let owner = owner.as_bytes().as_slice();
-            pins.insert(label.as_str().as_bytes(), owner)
-                .map_err(Fault::from)?;
+        if let Some(owner) = record.as_ref().and_then(|record| record.namespace().ok()) {
+            // What a user of this node writes in is no namespace of strangers.
+            pool::readmit(transaction, owner)?;
         }
-        let written = write::admit(transaction, offers, self.now_ms, self.owner_records_max)?;
+        let offers = record.into_iter().map(Offer::of).collect();
+        if let Some((label, owner)) = pin {
+            decide::pin_label(transaction, &label, Some(owner))?;
+        }
+        let written = write::admit(transaction, offers, self.terms)?;
         Ok(Written {
             value: written.value.into_iter().next().unwrap_or(Admission::Known),
             position: written.position,
+            is_crowded: written.is_crowded,
         })
     }
 }
 
-/// Makes missing tables, and the network's row in a new database; returns the network and the last position.
-fn prepare(transaction: &WriteTransaction, network: NetworkId) -> Result<(NetworkId, u64), Fault> {
+/// What a catalogue holds when it is opened.
+struct Prepared {
+    network: NetworkId,
+    /// The position of the last change.
+    last: u64,
+    /// What the pool of strangers holds.
+    size: pool::Size,
+    /// Whether an eviction or forgetting was begun and not ended.
+    is_evicting: bool,
+    /// Whether there is more to tell.
+    more: bool,
+}
+
+/// Makes missing tables, and the network's row in a new database, and notes whom this node writes as.
+fn prepare(
+    transaction: &WriteTransaction,
+    network: NetworkId,
+    own: &[OwnerId],
+) -> Result<Prepared, Fault> {
     for rows in tables::ALL {
         transaction.table(rows)?;
     }
@@ -233,8 +352,21 @@ fn prepare(transaction: &WriteTransaction, network: NetworkId) -> Result<(Networ
             network
         }
     };
-    let last = stored::last_position(&transaction.table(tables::CHANGES)?)?;
-    Ok((found, last))
+    let (last, more) = match found == network {
+        true => {
+            let last = decide::open(transaction, own)?;
+            decide::settle(transaction, network, last)?
+        }
+        false => (0, false),
+    };
+    let about = transaction.table(tables::ABOUT)?;
+    Ok(Prepared {
+        network: found,
+        last,
+        size: pool::Size::read(&about)?,
+        is_evicting: pool::is_busy(&about)?,
+        more,
+    })
 }
 
 /// A refusal is an answer; a fault is a failure of the transaction.
@@ -271,34 +403,33 @@ impl Registry for LocalRegistry {
         let (writer, metadata) = (self.own_writer(), metadata.clone());
         let id = metadata.id.clone();
         self.change(move |transaction| {
-            let snapshot = Stored(transaction, writer.network);
-            let (own, now) = (&writer.own, writer.now_ms);
-            let signed = sign::register(&snapshot, &identity, own, &metadata, content_hash, now)?;
+            let snapshot = Stored(transaction, writer.terms.network);
+            let (viewer, now) = (&writer.viewer, writer.terms.now_ms);
+            let signed =
+                sign::register(&snapshot, &identity, viewer, &metadata, content_hash, now)?;
             let pin = signed.pin.map(|label| (label, identity.owner()));
-            writer.write(transaction, signed.record.as_ref(), pin)
+            writer.write(transaction, signed.record, pin)
         })
         .await?;
         Ok(id)
     }
 
     async fn get(&self, id: &PackageId) -> Result<PackageMetadata> {
-        let (id, own) = (id.clone(), self.own.clone());
-        self.view(move |stored| view::get(stored, &own, &id)).await
+        let (id, viewer) = (id.clone(), self.viewer());
+        self.view(move |stored| view::get(stored, &viewer, &id))
+            .await
     }
 
     async fn list_versions(&self, name: &str, namespace: Option<&str>) -> Result<Vec<Version>> {
-        let (name, namespace, own) = (
-            name.to_owned(),
-            namespace.map(str::to_owned),
-            self.own.clone(),
-        );
-        self.view(move |stored| view::list_versions(stored, &own, namespace.as_deref(), &name))
+        let (name, namespace, viewer) =
+            (name.to_owned(), namespace.map(str::to_owned), self.viewer());
+        self.view(move |stored| view::list_versions(stored, &viewer, namespace.as_deref(), &name))
             .await
     }
 
     async fn resolve_version(&self, name: &str, req: &VersionReq) -> Result<Option<PackageId>> {
-        let (name, req, own) = (name.to_owned(), req.clone(), self.own.clone());
-        self.view(move |stored| view::resolve_version(stored, &own, &name, &req))
+        let (name, req, viewer) = (name.to_owned(), req.clone(), self.viewer());
+        self.view(move |stored| view::resolve_version(stored, &viewer, &name, &req))
             .await
     }
 
@@ -312,8 +443,8 @@ impl Registry for LocalRegistry {
     }
 
     async fn is_yanked(&self, id: &PackageId) -> Result<bool> {
-        let (id, own) = (id.clone(), self.own.clone());
-        self.view(move |stored| view::is_yanked(stored, &own, &id))
+        let (id, viewer) = (id.clone(), self.viewer());
+        self.view(move |stored| view::is_yanked(stored, &viewer, &id))
             .await
     }
 
@@ -334,10 +465,10 @@ impl LocalRegistry {
         let identity = self.identity("yank")?;
         let (writer, id) = (self.own_writer(), id.clone());
         self.change(move |transaction| {
-            let snapshot = Stored(transaction, writer.network);
-            let (own, yanked, now) = (&writer.own, yanked.as_deref(), writer.now_ms);
-            let record = sign::set_yanked(&snapshot, &identity, own, &id, yanked, now)?;
-            writer.write(transaction, record.as_ref(), None)
+            let snapshot = Stored(transaction, writer.terms.network);
+            let (viewer, yanked, now) = (&writer.viewer, yanked.as_deref(), writer.terms.now_ms);
+            let record = sign::set_yanked(&snapshot, &identity, viewer, &id, yanked, now)?;
+            writer.write(transaction, record, None)
         })
         .await?;
         Ok(())

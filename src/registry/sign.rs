@@ -1,14 +1,17 @@
 //! What a registry with a key of its own writes: releases and their states. Builds, checks and signs records;
 //! storing them is left to the caller, in the same transaction.
 
-use ggen_protocols::catalogue::{Claim, Contribution, Fact};
+use ggen_protocols::catalogue::{self, Claim, Contribution, Fact};
 use ggen_protocols::hash::{ContentHash, HashAlgorithm};
 use ggen_protocols::id::{Label, NetworkId, OwnerId, PackageId, PackageName, RecordId, ReleaseKey};
 use ggen_protocols::metadata::{Checksums, PackageMetadata};
+use ggen_protocols::owner::{Documents, Standing};
 use ggen_protocols::record::{Body, FeedHead, Publish, Record, Refusal, Signed, State, Verified};
 
-use super::RegistryError;
-use super::view::{self, Failure, Namespace, Snapshot, States};
+use super::shelf::States;
+use super::trust::Viewer;
+use super::view::{self, Failure, Namespace, Snapshot};
+use super::{RegistryError, names};
 use crate::crypto::{PrivateKey, StrictSignatures};
 use crate::db::Fault;
 
@@ -74,7 +77,7 @@ impl Identity {
     fn claim_namespace(
         &self,
         snapshot: &impl Snapshot,
-        own: &[OwnerId],
+        viewer: &Viewer,
         id: &PackageId,
         name: &PackageName,
     ) -> Result<Option<Label>, Failure> {
@@ -86,7 +89,7 @@ impl Identity {
                 None => return Ok(Some(label)),
                 pinned => pinned,
             },
-            Namespace::Bare => match view::owner_of(snapshot, own, None, &name.canonical()) {
+            Namespace::Bare => match names::owner_of(snapshot, viewer, None, &name.canonical()) {
                 Ok(owner) => Some(owner),
                 // Nobody has the name, or several do: it is free to be used here.
                 Err(Failure::Refused(_)) => None,
@@ -118,7 +121,7 @@ pub(crate) fn full(owner: OwnerId, held: u64) -> RegistryError {
 pub(crate) fn register(
     snapshot: &impl Snapshot,
     identity: &Identity,
-    own: &[OwnerId],
+    viewer: &Viewer,
     metadata: &PackageMetadata,
     content: ContentHash,
     now_ms: u64,
@@ -132,7 +135,7 @@ pub(crate) fn register(
     };
     let publish = Publish::from_metadata(&metadata)
         .map_err(|error| RegistryError::Validation(error.to_string()))?;
-    let pin = identity.claim_namespace(snapshot, own, &metadata.id, &publish.package_name())?;
+    let pin = identity.claim_namespace(snapshot, viewer, &metadata.id, &publish.package_name())?;
     let release = publish.key(identity.owner);
     // The record's id does not matter here: what is compared is the content.
     let claim = Claim::of(RecordId::from_bytes([0; 32]), &publish);
@@ -150,12 +153,12 @@ pub(crate) fn register(
 pub(crate) fn set_yanked(
     snapshot: &impl Snapshot,
     identity: &Identity,
-    own: &[OwnerId],
+    viewer: &Viewer,
     id: &PackageId,
     yanked: Option<&str>,
     now_ms: u64,
 ) -> Result<Option<Verified<Record>>, Failure> {
-    let (key, _) = view::find(snapshot, own, id)?;
+    let (key, _) = view::find(snapshot, viewer, id)?;
     if key.owner != identity.owner {
         return Err(RegistryError::Unauthorized(format!(
             "{id} is {}'s and this registry signs as {}: only its owner can yank it",
@@ -211,6 +214,18 @@ pub(crate) fn check_own(
     if snapshot.held(&added.id)?.is_some() {
         return Ok(false);
     }
+    let mut documents = snapshot.documents(added.owner)?;
+    catalogue::belongs(&mut documents, record).map_err(refused)?;
+    if is_document(record) {
+        // Two documents that continue the same one would freeze the namespace, or kill it.
+        return match documents.standing() {
+            Standing::Active(id, _) if id == added.id => Ok(true),
+            _ => Err(RegistryError::Stale.into()),
+        };
+    }
+    if !catalogue::is_granted(documents.standing(), &added) {
+        return Err(RegistryError::Unauthorized(not_granted(&documents, &added)).into());
+    }
     if let Fact::Claim(release, claim) = &added.fact
         && is_published(snapshot, release, claim, namespace)?
     {
@@ -225,6 +240,32 @@ pub(crate) fn check_own(
         return Err(RegistryError::Stale.into());
     }
     Ok(true)
+}
+
+/// Whether a record says who may write in a namespace.
+pub(crate) fn is_document(record: &Verified<Record>) -> bool {
+    matches!(record.content().body, Body::Genesis(_) | Body::Acl(_))
+}
+
+/// Why the document that holds does not let a record have an effect.
+fn not_granted(documents: &Documents, record: &Contribution) -> String {
+    let (key, owner) = (record.key, record.owner.short());
+    match documents.standing() {
+        Standing::Frozen(_) => format!(
+            "{owner} is frozen: its root signed two documents that contradict each other; only its recovery key can go on: `market recover`"
+        ),
+        Standing::Dead(_) => format!(
+            "{owner} is dead: its recovery key was used twice; publish under a new namespace: `market init` in a new home"
+        ),
+        _ => match record.package() {
+            Some((_, name)) => format!(
+                "key {key} may not publish `{name}` in {owner}: its root can allow it with `market owner add {key} --scope {name}`"
+            ),
+            None => format!(
+                "key {key} may not speak for the whole of {owner}: its root can allow it with `market owner add {key} --all`"
+            ),
+        },
+    }
 }
 
 /// Whether exactly this content is published.

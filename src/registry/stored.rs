@@ -3,21 +3,28 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use ggen_protocols::catalogue::{Feed, Register, Slot};
+use ggen_protocols::catalogue::{Feed, Register, Slot, Status};
 use ggen_protocols::id::{
     CanonicalName, Label, NetworkId, OwnerId, PublicKey, RecordId, ReleaseKey,
 };
-use ggen_protocols::record::{Record, Signed, Verified};
+use ggen_protocols::owner::Documents;
+use ggen_protocols::record::{Body, Record, Signed, Verified};
+use ggen_protocols::trust::{Anchor, Endorsement, Veto};
+use ggen_protocols::view::Mode;
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, Table, WriteTransaction};
 use semver::Version;
 
-use super::Verdict;
+use super::evidence::Question;
 use super::tables::{
-    ABOUT, AUTHORS, CHANGES, DECLINED, END, FEEDS, IDS, NAMES, OWNERS, PINS, RECORDS, REGISTERS,
-    Row, Rows, SLOTS, VERDICTS, bytes32, damaged, key, read_change, read_feed, read_owner,
-    read_package, read_position, read_record, read_register, read_slot, read_verdict, read_version,
+    ABOUT, ANCHORS, AUTHORS, BLOCKED_KEYS, BLOCKS, CHANGES, CONTENTS, DECLINED, DOCUMENTS, END,
+    ENDORSEMENTS, FEEDS, IDS, MEMBERS, NAME_PINS, NAMES, OWNERS, PINS, RECORDS, REGISTERS, Row,
+    Rows, SLOTS, STATUS, VERDICTS, VETOED, bytes32, damaged, key, read_account, read_anchor,
+    read_change, read_endorsement, read_feed, read_member, read_owner_id, read_package,
+    read_position, read_record, read_register, read_release, read_second, read_slot, read_status,
+    read_text, read_verdict, read_version, read_veto,
 };
 use super::view::{Held, Package, Snapshot};
+use super::{Verdict, decide, derive};
 use crate::db::Fault;
 
 /// A transaction that tables can be read in.
@@ -68,8 +75,34 @@ pub(super) fn packages(
     limit: usize,
 ) -> Result<Vec<Package>, Fault> {
     // Past all versions of one package lies the first of the next.
-    let past = |(owner, name): &Package| [&key::package(*owner, name)[..], &[END + 1]].concat();
-    let mut from = after.map(past).unwrap_or_default();
+    let from = after.map(past_package).unwrap_or_default();
+    packages_from(slots, from, &[], limit)
+}
+
+fn past_package((owner, name): &Package) -> Vec<u8> {
+    [&key::package(*owner, name)[..], &[END + 1]].concat()
+}
+
+/// The first `limit` packages of one owner after the name `after`.
+pub(super) fn packages_of(
+    slots: &impl ReadableTable<Row, Row>,
+    owner: OwnerId,
+    after: &[u8],
+    limit: usize,
+) -> Result<Vec<Package>, Fault> {
+    let mut from = [owner.as_bytes().as_slice(), after].concat();
+    if !after.is_empty() {
+        from.push(END + 1);
+    }
+    packages_from(slots, from, owner.as_bytes(), limit)
+}
+
+fn packages_from(
+    slots: &impl ReadableTable<Row, Row>,
+    mut from: Vec<u8>,
+    prefix: &[u8],
+    limit: usize,
+) -> Result<Vec<Package>, Fault> {
     let mut packages = Vec::new();
     while packages.len() < limit {
         let Some(row) = slots.range::<&[u8]>(from.as_slice()..)?.next() else {
@@ -77,16 +110,20 @@ pub(super) fn packages(
         };
         let (release, _) = row?;
         let release = release.value();
+        if !release.starts_with(prefix) {
+            break;
+        }
         let end = release.iter().skip(32).position(|byte| *byte == END);
         let end = end.ok_or_else(|| damaged(SLOTS, release))?;
         let package = read_package(SLOTS, &release[..32 + end])?;
-        from = past(&package);
+        from = past_package(&package);
         packages.push(package);
     }
     Ok(packages)
 }
 
-/// The position of a record: [`DECLINED`], that of its admission, or nothing if its id is unknown.
+/// The position of a record: that of its admission, from [`DECLINED`] on if it was declined, or nothing if its id is
+/// unknown.
 pub(super) fn position_of(
     ids: &impl ReadableTable<Row, Row>,
     id: &RecordId,
@@ -117,6 +154,20 @@ pub(super) fn network(source: &impl Source) -> Result<Option<NetworkId>, Fault> 
 pub(super) struct Stored<'a, S>(pub(super) &'a S, pub(super) NetworkId);
 
 impl<S: Source> Stored<'_, S> {
+    /// All rows of a small table.
+    fn rows<K: Ord, V>(
+        &self,
+        rows: Rows,
+        read: impl Fn(&[u8], &[u8]) -> Result<(K, V), Fault>,
+    ) -> Result<BTreeMap<K, V>, Fault> {
+        let table = self.0.table(rows)?;
+        let rows = table.iter()?.map(|row| {
+            let (key, row) = row?;
+            read(key.value(), row.value())
+        });
+        rows.collect()
+    }
+
     /// The position of a record, as [`position_of`] gives it.
     pub(super) fn position(&self, id: &RecordId) -> Result<Option<u64>, Fault> {
         position_of(&self.0.table(IDS)?, id)
@@ -131,17 +182,17 @@ impl<S: Source> Stored<'_, S> {
         Ok(read_change(position, row.value())?.package)
     }
 
-    /// How many records of an owner are held.
+    /// How many effective records of an owner are held.
     pub(super) fn records_of(&self, owner: OwnerId) -> Result<u64, Fault> {
         let table = self.0.table(OWNERS)?;
         let row = table.get(owner.as_bytes().as_slice())?;
-        let counts = row.map(|row| read_owner(owner.as_bytes(), row.value()));
-        Ok(counts.transpose()?.unwrap_or_default().0)
+        let account = row.map(|row| read_account(owner.as_bytes(), row.value()));
+        Ok(account.transpose()?.unwrap_or_default().held)
     }
 
     /// The envelope of a record and when it was first seen.
     pub(super) fn envelope(&self, id: &RecordId) -> Result<Option<(u64, Bytes)>, Fault> {
-        let Some(position) = self.position(id)?.filter(|position| *position != DECLINED) else {
+        let Some(position) = self.position(id)?.filter(|position| *position < DECLINED) else {
             return Ok(None);
         };
         let table = self.0.table(RECORDS)?;
@@ -154,7 +205,7 @@ impl<S: Source> Stored<'_, S> {
 }
 
 /// Reads an envelope that was checked when it came.
-fn trusted(envelope: Bytes, network: NetworkId) -> Result<Verified<Record>, Fault> {
+pub(super) fn trusted(envelope: Bytes, network: NetworkId) -> Result<Verified<Record>, Fault> {
     let read = Signed::from_envelope(envelope).and_then(|signed| signed.trust_stored(network));
     read.map_err(|why| Fault::Damaged(format!("an envelope in `records`: {why}")))
 }
@@ -223,6 +274,31 @@ impl<S: Source> Snapshot for Stored<'_, S> {
         Ok(owners)
     }
 
+    fn owners_after(
+        &self,
+        name: &CanonicalName,
+        after: Option<OwnerId>,
+        limit: usize,
+    ) -> Result<Vec<OwnerId>, Fault> {
+        let prefix = [name.as_str().as_bytes(), &[END]].concat();
+        let last = after.map(|owner| key::name(name, owner));
+        let from = last.as_ref().unwrap_or(&prefix);
+        let mut owners = Vec::new();
+        scan(&self.0.table(NAMES)?, &prefix, from, |key, _| {
+            if Some(key) != last.as_deref() && owners.len() < limit {
+                let owner = key.get(prefix.len()..).unwrap_or_default();
+                owners.push(read_owner_id(NAMES, owner)?);
+            }
+            Ok(owners.len() < limit)
+        })?;
+        Ok(owners)
+    }
+
+    fn has_package(&self, owner: OwnerId, name: &CanonicalName) -> Result<bool, Fault> {
+        let table = self.0.table(NAMES)?;
+        Ok(table.get(key::name(name, owner).as_slice())?.is_some())
+    }
+
     fn authored(
         &self,
         author: &str,
@@ -264,9 +340,203 @@ impl<S: Source> Snapshot for Stored<'_, S> {
         row.map_or(Ok(Feed::default()), |row| read_feed(&key, row.value()))
     }
 
+    fn documents(&self, owner: OwnerId) -> Result<Documents, Fault> {
+        let (documents, records) = (self.0.table(DOCUMENTS)?, self.0.table(RECORDS)?);
+        derive::documents(&documents, &records, self.1, owner)
+    }
+
+    fn status(&self, owner: OwnerId) -> Result<Option<Status>, Fault> {
+        let table = self.0.table(STATUS)?;
+        let key = owner.as_bytes().as_slice();
+        let row = table.get(key)?;
+        row.map(|row| read_status(key, row.value())).transpose()
+    }
+
+    fn endorsements(&self, issuer: OwnerId) -> Result<BTreeMap<OwnerId, Endorsement>, Fault> {
+        let prefix = issuer.as_bytes().as_slice();
+        let mut endorsements = BTreeMap::new();
+        scan(&self.0.table(ENDORSEMENTS)?, prefix, prefix, |key, row| {
+            let subject = OwnerId::from_bytes(read_second(ENDORSEMENTS, key)?);
+            endorsements.insert(subject, read_endorsement(key, row)?);
+            Ok(true)
+        })?;
+        Ok(endorsements)
+    }
+
+    fn endorsement(&self, issuer: OwnerId, subject: OwnerId) -> Result<Option<Endorsement>, Fault> {
+        let key = key::pair(issuer, subject.as_bytes());
+        let table = self.0.table(ENDORSEMENTS)?;
+        let row = table.get(key.as_slice())?;
+        row.map(|row| read_endorsement(&key, row.value()))
+            .transpose()
+    }
+
+    fn namespaces_of(&self, key: PublicKey) -> Result<Vec<OwnerId>, Fault> {
+        let mut owners = vec![OwnerId::of_key(self.1, key)];
+        let records = self.0.table(RECORDS)?;
+        for row in self.0.table(DOCUMENTS)?.iter()? {
+            let (at, position) = row?;
+            let owner = at.value().get(..32).unwrap_or_default();
+            let owner = read_owner_id(DOCUMENTS, owner)?;
+            if owners.contains(&owner) {
+                continue;
+            }
+            let position = read_position(DOCUMENTS, position.value())?;
+            let record = derive::record(&records, position, self.1)?;
+            if let Body::Genesis(document) | Body::Acl(document) = &record.content().body
+                && document.keys().any(|listed| listed == key)
+            {
+                owners.push(owner);
+            }
+        }
+        Ok(owners)
+    }
+
     fn verdict(&self, id: &RecordId) -> Result<Verdict, Fault> {
         let table = self.0.table(VERDICTS)?;
         let row = table.get(id.as_bytes().as_slice())?;
         row.map_or(Ok(Verdict::Unchecked), |row| read_verdict(id, row.value()))
+    }
+
+    fn suspended(&self, limit: usize) -> Result<Vec<OwnerId>, Fault> {
+        let mut owners = Vec::new();
+        scan(&self.0.table(STATUS)?, &[], &[], |owner, row| {
+            if matches!(
+                read_status(owner, row)?,
+                Status::Frozen(_) | Status::Dead(_)
+            ) {
+                owners.push(read_owner_id(STATUS, owner)?);
+            }
+            Ok(owners.len() < limit)
+        })?;
+        Ok(owners)
+    }
+
+    fn conflicted(
+        &self,
+        question: &Question,
+        limit: usize,
+    ) -> Result<Vec<(ReleaseKey, Slot)>, Fault> {
+        let prefix = match (question.owner, &question.name) {
+            (Some(owner), Some(name)) => key::release(owner, name, None),
+            (Some(owner), None) => owner.as_bytes().to_vec(),
+            (None, _) => Vec::new(),
+        };
+        let mut found = Vec::new();
+        scan(&self.0.table(SLOTS)?, &prefix, &prefix, |key, row| {
+            let slot = read_slot(key, row)?;
+            if slot.is_conflicted() {
+                let release = read_release(key)?;
+                if question.asks_for(&release) {
+                    found.push((release, slot));
+                }
+            }
+            Ok(found.len() < limit)
+        })?;
+        Ok(found)
+    }
+
+    fn forks(&self, owner: OwnerId, limit: usize) -> Result<Vec<Vec<RecordId>>, Fault> {
+        let prefix = owner.as_bytes().as_slice();
+        let mut forks: Vec<Vec<RecordId>> = Vec::new();
+        let mut place = Vec::new();
+        let mut here: Vec<RecordId> = Vec::new();
+        let feeds = self.0.table(FEEDS)?;
+        let mut end = |place: &[u8], here: &mut Vec<RecordId>| {
+            let records = std::mem::take(here);
+            if let (true, Some(feed)) = (records.len() > 1, place.get(..64)) {
+                let row = feeds.get(feed)?;
+                let known = row.map(|row| read_feed(feed, row.value())).transpose()?;
+                if known.is_some_and(|feed| feed.forked) {
+                    forks.push(records);
+                }
+            }
+            Ok::<_, Fault>(forks.len() < limit)
+        };
+        scan(&self.0.table(MEMBERS)?, prefix, prefix, |key, _| {
+            let id = read_member(key)?;
+            let at = key.get(..96).unwrap_or_default();
+            let more = at == place || end(&place, &mut here)?;
+            place = at.to_vec();
+            here.push(id);
+            Ok(more)
+        })?;
+        end(&place, &mut here)?;
+        forks.truncate(limit);
+        Ok(forks)
+    }
+
+    fn mode(&self) -> Result<Mode, Fault> {
+        let table = self.0.table(ABOUT)?;
+        let strict = table.get(b"mode".as_slice())?.is_some();
+        Ok(if strict { Mode::Strict } else { Mode::Tofu })
+    }
+
+    fn name_pin(&self, name: &CanonicalName) -> Result<Option<OwnerId>, Fault> {
+        let table = self.0.table(NAME_PINS)?;
+        let row = table.get(name.as_str().as_bytes())?;
+        row.map(|row| read_owner_id(NAME_PINS, row.value()))
+            .transpose()
+    }
+
+    fn name_pins(&self) -> Result<BTreeMap<CanonicalName, OwnerId>, Fault> {
+        self.rows(NAME_PINS, |name, owner| {
+            Ok((
+                read_text(NAME_PINS, name)?,
+                read_owner_id(NAME_PINS, owner)?,
+            ))
+        })
+    }
+
+    fn label_pins(&self) -> Result<BTreeMap<Label, OwnerId>, Fault> {
+        self.rows(PINS, |label, owner| {
+            Ok((read_text(PINS, label)?, read_owner_id(PINS, owner)?))
+        })
+    }
+
+    fn contents(
+        &self,
+        owner: OwnerId,
+        name: &CanonicalName,
+    ) -> Result<BTreeMap<Version, RecordId>, Fault> {
+        let prefix = key::release(owner, name, None);
+        let mut contents = BTreeMap::new();
+        scan(&self.0.table(CONTENTS)?, &prefix, &prefix, |key, row| {
+            let version = read_version(CONTENTS, prefix.len(), key)?;
+            let version = version.ok_or_else(|| damaged(CONTENTS, key))?;
+            let record = bytes32(row).ok_or_else(|| damaged(CONTENTS, key))?;
+            contents.insert(version, RecordId::from_bytes(record));
+            Ok(true)
+        })?;
+        Ok(contents)
+    }
+
+    fn anchors(&self) -> Result<BTreeMap<OwnerId, Anchor>, Fault> {
+        self.rows(ANCHORS, |owner, anchor| {
+            Ok((read_owner_id(ANCHORS, owner)?, read_anchor(owner, anchor)?))
+        })
+    }
+
+    fn blocked(&self) -> Result<BTreeMap<OwnerId, String>, Fault> {
+        self.rows(BLOCKS, |owner, why| {
+            Ok((read_owner_id(BLOCKS, owner)?, read_text(BLOCKS, why)?))
+        })
+    }
+
+    fn blocked_keys(&self) -> Result<BTreeMap<PublicKey, String>, Fault> {
+        self.rows(BLOCKED_KEYS, |key, why| {
+            let key = bytes32(key).ok_or_else(|| damaged(BLOCKED_KEYS, key))?;
+            Ok((PublicKey::from_bytes(key), read_text(BLOCKED_KEYS, why)?))
+        })
+    }
+
+    fn vetoed(&self, owner: OwnerId) -> Result<Option<Veto>, Fault> {
+        let table = self.0.table(VETOED)?;
+        let row = table.get(owner.as_bytes().as_slice())?;
+        row.map(|row| read_veto(row.value())).transpose()
+    }
+
+    fn trust_generation(&self) -> Result<Option<u64>, Fault> {
+        decide::generation(self.0).map(Some)
     }
 }

@@ -1,7 +1,7 @@
-//! The catalogue tree of `ggen_protocols::reconcile::fingerprint`, kept up to date as ids are added.
+//! The catalogue tree of `ggen_protocols::reconcile::fingerprint`, kept up to date as ids are added and removed.
 //!
 //! Only inner nodes have rows: the sixteen children's counts and hashes. Buckets are read from the sorted
-//! table of ids. Adding a batch of ids touches each path from the root once, whatever the batch's size.
+//! table of ids. Adding or removing a batch of ids touches each path from the root once, whatever the batch's size.
 
 use std::collections::BTreeMap;
 
@@ -107,6 +107,46 @@ fn update(
     let mut children = known.ok_or_else(missing)?;
     for (child, at, group) in groups(prefix, added) {
         children[at] = update(ids, tree, child, children[at].count, group)?;
+    }
+    tree.insert(key(prefix).as_slice(), row(&children).as_slice())?;
+    Ok(Root::of_children(&children))
+}
+
+/// Takes out ids that were just removed from the table of ids; they must be sorted, and all have been there.
+pub(super) fn remove(
+    ids: &Table<'_, Row, Row>,
+    tree: &mut Table<'_, Row, Row>,
+    removed: &[RecordId],
+) -> Result<(), Fault> {
+    if removed.is_empty() {
+        return Ok(());
+    }
+    let before = ids.len()? + removed.len() as u64;
+    shrink(ids, tree, Prefix::ROOT, before, removed).map(drop)
+}
+
+/// Brings the subtree below `prefix`, which held `before` ids, up to date with the ids removed there.
+fn shrink(
+    ids: &Table<'_, Row, Row>,
+    tree: &mut Table<'_, Row, Row>,
+    prefix: Prefix,
+    before: u64,
+    removed: &[RecordId],
+) -> Result<Root, Fault> {
+    if before <= limits::BUCKET_IDS_MAX as u64 {
+        return Ok(Root::of_bucket(&bucket(ids, prefix)?));
+    }
+    let known = children(tree, prefix)?;
+    let missing = || Fault::Damaged(format!("`tree`, there is no row of {prefix:?}"));
+    let mut children = known.ok_or_else(missing)?;
+    for (child, at, group) in groups(prefix, removed) {
+        children[at] = shrink(ids, tree, child, children[at].count, group)?;
+    }
+    let left: u64 = children.iter().map(|child| child.count).sum();
+    if left <= limits::BUCKET_IDS_MAX as u64 {
+        // So few are left that no child is an inner node any more either.
+        tree.remove(key(prefix).as_slice())?;
+        return Ok(Root::of_bucket(&bucket(ids, prefix)?));
     }
     tree.insert(key(prefix).as_slice(), row(&children).as_slice())?;
     Ok(Root::of_children(&children))

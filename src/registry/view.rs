@@ -4,16 +4,24 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use ggen_protocols::catalogue::{Feed, Register, Slot};
+use ggen_protocols::catalogue::{Feed, Register, Slot, Status};
 use ggen_protocols::id::{
     self, CanonicalName, IdError, Label, OwnerId, PackageId, PackageName, PublicKey, RecordId,
     ReleaseKey,
 };
-use ggen_protocols::metadata::PackageMetadata;
-use ggen_protocols::record::{Body, Record, State, Verified};
+use ggen_protocols::metadata::{OwnerIdText, PackageMetadata};
+use ggen_protocols::owner::Documents;
+use ggen_protocols::record::{Record, Verified};
+use ggen_protocols::trust::{Anchor, Endorsement, Veto};
+use ggen_protocols::view::Mode;
 use semver::{Version, VersionReq};
 
-use super::{RegistryError, Release, Standing, Verdict};
+use super::evidence::Question;
+use super::names::owner_of;
+use super::policy::Policy;
+use super::shelf::Shelf;
+use super::trust::Viewer;
+use super::{RegistryError, Release, Verdict, shelf};
 use crate::Error;
 use crate::db::Fault;
 
@@ -44,6 +52,15 @@ pub(crate) trait Snapshot {
     ) -> Result<BTreeMap<Option<Version>, Register>, Fault>;
     /// Who publishes under a name, ascending.
     fn owners(&self, name: &CanonicalName) -> Result<Vec<OwnerId>, Fault>;
+    /// The first of them after `after`.
+    fn owners_after(
+        &self,
+        name: &CanonicalName,
+        after: Option<OwnerId>,
+        limit: usize,
+    ) -> Result<Vec<OwnerId>, Fault>;
+    /// Whether an owner publishes under a name.
+    fn has_package(&self, owner: OwnerId, name: &CanonicalName) -> Result<bool, Fault>;
     /// The first packages after `after` of which some release names this author, who is in lower case.
     fn authored(
         &self,
@@ -53,7 +70,49 @@ pub(crate) trait Snapshot {
     ) -> Result<Vec<Package>, Fault>;
     fn pin(&self, label: &Label) -> Result<Option<OwnerId>, Fault>;
     fn feed(&self, owner: OwnerId, key: PublicKey) -> Result<Feed, Fault>;
+    /// The documents of a namespace.
+    fn documents(&self, owner: OwnerId) -> Result<Documents, Fault>;
+    /// Which document of a namespace holds; nothing for a bare key that never wrote one.
+    fn status(&self, owner: OwnerId) -> Result<Option<Status>, Fault>;
+    /// What an owner says of others.
+    fn endorsements(&self, issuer: OwnerId) -> Result<BTreeMap<OwnerId, Endorsement>, Fault>;
+    /// What one owner says of another.
+    fn endorsement(&self, issuer: OwnerId, subject: OwnerId) -> Result<Option<Endorsement>, Fault>;
+    /// Namespaces that some document of theirs gives this key a part in; the one of the bare key first.
+    fn namespaces_of(&self, key: PublicKey) -> Result<Vec<OwnerId>, Fault>;
     fn verdict(&self, id: &RecordId) -> Result<Verdict, Fault>;
+    /// The first frozen and dead owners, ascending.
+    fn suspended(&self, limit: usize) -> Result<Vec<OwnerId>, Fault>;
+    /// The first releases with several contents that a question is about, by owner, name and text of the version.
+    fn conflicted(
+        &self,
+        question: &Question,
+        limit: usize,
+    ) -> Result<Vec<(ReleaseKey, Slot)>, Fault>;
+    /// Records of an owner that stand at the same place of a forked feed, place by place.
+    fn forks(&self, owner: OwnerId, limit: usize) -> Result<Vec<Vec<RecordId>>, Fault>;
+
+    // What follows is decided on this node.
+
+    fn mode(&self) -> Result<Mode, Fault>;
+    fn name_pin(&self, name: &CanonicalName) -> Result<Option<OwnerId>, Fault>;
+    fn name_pins(&self) -> Result<BTreeMap<CanonicalName, OwnerId>, Fault>;
+    fn label_pins(&self) -> Result<BTreeMap<Label, OwnerId>, Fault>;
+    /// The records of a package's releases that were used here.
+    fn contents(
+        &self,
+        owner: OwnerId,
+        name: &CanonicalName,
+    ) -> Result<BTreeMap<Version, RecordId>, Fault>;
+    fn anchors(&self) -> Result<BTreeMap<OwnerId, Anchor>, Fault>;
+    /// Blocked owners, and why they are.
+    fn blocked(&self) -> Result<BTreeMap<OwnerId, String>, Fault>;
+    /// Blocked keys, and why they are.
+    fn blocked_keys(&self) -> Result<BTreeMap<PublicKey, String>, Fault>;
+    /// What takes all trust from an owner.
+    fn vetoed(&self, owner: OwnerId) -> Result<Option<Veto>, Fault>;
+    /// Is another one whenever endorsements, anchors or blocks are; nothing if that is not followed.
+    fn trust_generation(&self) -> Result<Option<u64>, Fault>;
 }
 
 /// Why a question has no answer: storage failed, or the answer is an error.
@@ -98,35 +157,7 @@ impl Namespace {
     }
 }
 
-/// Whose package a namespace and a name mean on a node that writes as the owners `own`.
-pub(crate) fn owner_of(
-    snapshot: &impl Snapshot,
-    own: &[OwnerId],
-    namespace: Option<&str>,
-    name: &CanonicalName,
-) -> Result<OwnerId, Failure> {
-    let owners = snapshot.owners(name)?;
-    let named = match Namespace::parse(namespace)? {
-        Namespace::Owner(owner) => Some(owner),
-        Namespace::Label(label) => snapshot.pin(&label)?,
-        Namespace::Bare => {
-            let own = own.iter().find(|own| owners.contains(own));
-            match (own, owners.as_slice()) {
-                (Some(owner), _) | (None, [owner]) => Some(*owner),
-                (None, []) => None,
-                (None, _) => {
-                    let name = name.clone();
-                    return Err(RegistryError::Contested { name, owners }.into());
-                }
-            }
-        }
-    };
-    named
-        .filter(|owner| owners.contains(owner))
-        .ok_or_else(|| not_found(namespace, name.as_str(), None))
-}
-
-fn not_found(namespace: Option<&str>, name: &str, version: Option<&Version>) -> Failure {
+pub(super) fn not_found(namespace: Option<&str>, name: &str, version: Option<&Version>) -> Failure {
     let namespace = namespace.map(|text| format!("{text}/")).unwrap_or_default();
     let version = version.map(|v| format!("@{v}")).unwrap_or_default();
     RegistryError::NotFound(format!("{namespace}{name}{version}")).into()
@@ -135,11 +166,11 @@ fn not_found(namespace: Option<&str>, name: &str, version: Option<&Version>) -> 
 /// Where `id` stands, and what was claimed for it.
 pub(crate) fn find(
     snapshot: &impl Snapshot,
-    own: &[OwnerId],
+    viewer: &Viewer,
     id: &PackageId,
 ) -> Result<(ReleaseKey, Slot), Failure> {
     let name = id.name.parse::<PackageName>()?.canonical();
-    let owner = owner_of(snapshot, own, id.namespace.as_deref(), &name)?;
+    let owner = owner_of(snapshot, viewer, id.namespace.as_deref(), &name)?;
     let key = ReleaseKey::new(owner, name, &id.version);
     match snapshot.slot(&key)? {
         Some(slot) => Ok((key, slot)),
@@ -153,50 +184,83 @@ pub(crate) fn find(
 
 pub(crate) fn get(
     snapshot: &impl Snapshot,
-    own: &[OwnerId],
+    viewer: &Viewer,
     id: &PackageId,
 ) -> Result<PackageMetadata, Failure> {
-    let (key, slot) = find(snapshot, own, id)?;
-    if slot.is_conflicted() {
-        let records: Vec<_> = slot
-            .claims()
-            .map(|claim| claim.record.to_string())
-            .collect();
-        let why = format!(
-            "it was published with several contents, by the records {}",
-            records.join(", ")
-        );
-        return Err(RegistryError::Withheld {
-            id: id.to_string(),
-            why,
-        }
-        .into());
+    let release = release(snapshot, viewer, id)?;
+    if let Some(why) = release.withheld().filter(|_| !release.pinned) {
+        let id = id.to_string();
+        return Err(RegistryError::Withheld { id, why }.into());
     }
-    let states = States::read(snapshot, key.owner, &key.name)?;
-    let held = held(snapshot, &slot)?;
-    Ok(metadata(
-        &held,
-        &states,
-        &key.version,
-        id.namespace.clone(),
-    )?)
+    let mut metadata = release.metadata;
+    metadata.id.namespace.clone_from(&id.namespace);
+    Ok(metadata)
+}
+
+/// The release that `id` means, given out or not.
+fn release(snapshot: &impl Snapshot, viewer: &Viewer, id: &PackageId) -> Result<Release, Failure> {
+    let name = id.name.parse::<PackageName>()?.canonical();
+    let owner = owner_of(snapshot, viewer, id.namespace.as_deref(), &name)?;
+    let version = ReleaseKey::new(owner, name.clone(), &id.version).version;
+    let package = Shelf::read(snapshot, owner, &name)?;
+    let found = package.release(snapshot, &version)?;
+    match found {
+        Some(release) => Ok(release),
+        None => {
+            let version = Some(&id.version);
+            Err(absent(
+                snapshot,
+                owner,
+                id.namespace.as_deref(),
+                &id.name,
+                version,
+            )?)
+        }
+    }
+}
+
+/// The answer to a question for what is not here: that of a frozen or dead owner may well exist.
+pub(super) fn absent(
+    snapshot: &impl Snapshot,
+    owner: OwnerId,
+    namespace: Option<&str>,
+    name: &str,
+    version: Option<&Version>,
+) -> Result<Failure, Fault> {
+    let missing = not_found(namespace, name, version);
+    Ok(match (shelf::suspended(snapshot, owner)?, missing) {
+        (Some(why), Failure::Refused(Error::Registry(RegistryError::NotFound(id)))) => {
+            RegistryError::Withheld { id, why }.into()
+        }
+        (_, missing) => missing,
+    })
 }
 
 pub(crate) fn list_versions(
     snapshot: &impl Snapshot,
-    own: &[OwnerId],
+    viewer: &Viewer,
     namespace: Option<&str>,
     name: &str,
 ) -> Result<Vec<Version>, Failure> {
     let name = name.parse::<PackageName>()?.canonical();
-    let Some(owner) = known(owner_of(snapshot, own, namespace, &name))? else {
+    let Some(owner) = known(owner_of(snapshot, viewer, namespace, &name))? else {
         return Ok(Vec::new());
     };
-    let slots = snapshot.slots(owner, &name)?.into_iter();
-    let published = slots.filter(|(_, slot)| !slot.is_conflicted());
-    Ok(published
-        .map(|(version, slot)| spelled(version, &slot))
-        .collect())
+    let shelf = Shelf::read(snapshot, owner, &name)?;
+    let mut listed = Vec::new();
+    for version in shelf.versions() {
+        match shelf.slots.get(&version) {
+            Some(slot) if shelf.gate.withheld(snapshot, slot)?.is_none() => {
+                listed.push(spelled(version, slot));
+            }
+            _ => {
+                let release = shelf.release(snapshot, &version)?;
+                let pinned = release.filter(|release| release.pinned);
+                listed.extend(pinned.map(|release| release.metadata.id.version));
+            }
+        }
+    }
+    Ok(listed)
 }
 
 /// The version as it was published.
@@ -207,33 +271,34 @@ fn spelled(version: Version, slot: &Slot) -> Version {
     }
 }
 
-/// Makes "there is none" of the error that says so.
+/// Makes "there is none" of the errors that say so.
 fn known<T>(found: Result<T, Failure>) -> Result<Option<T>, Failure> {
     match found {
         Ok(found) => Ok(Some(found)),
-        Err(Failure::Refused(Error::Registry(RegistryError::NotFound(_)))) => Ok(None),
+        Err(Failure::Refused(Error::Registry(
+            RegistryError::NotFound(_) | RegistryError::Withheld { .. },
+        ))) => Ok(None),
         Err(failure) => Err(failure),
     }
 }
 
 pub(crate) fn resolve_version(
     snapshot: &impl Snapshot,
-    own: &[OwnerId],
+    viewer: &Viewer,
     name: &str,
     requirement: &VersionReq,
 ) -> Result<Option<PackageId>, Failure> {
     let (namespace, name) = id::split_namespace(name)?;
     let canonical = name.canonical();
-    let Some(owner) = known(owner_of(snapshot, own, namespace.as_deref(), &canonical))? else {
+    let Some(owner) = known(owner_of(snapshot, viewer, namespace.as_deref(), &canonical))? else {
         return Ok(None);
     };
-    let states = States::read(snapshot, owner, &canonical)?;
-    let slots = snapshot.slots(owner, &canonical)?;
-    for (version, slot) in slots.into_iter().rev() {
-        if requirement.matches(&version) && is_offered(snapshot, &states, &version, &slot)? {
+    let shelf = Shelf::read(snapshot, owner, &canonical)?;
+    for (version, slot) in shelf.slots.iter().rev() {
+        if requirement.matches(version) && shelf.is_offered(snapshot, version, slot)? {
             return Ok(Some(PackageId {
                 name: name.as_str().to_owned(),
-                version: spelled(version, &slot),
+                version: spelled(version.clone(), slot),
                 namespace,
             }));
         }
@@ -276,38 +341,24 @@ fn best(
     owner: OwnerId,
     name: &CanonicalName,
 ) -> Result<Option<PackageMetadata>, Fault> {
-    let states = States::read(snapshot, owner, name)?;
-    let mut slots: Vec<_> = snapshot.slots(owner, name)?.into_iter().collect();
+    let shelf = Shelf::read(snapshot, owner, name)?;
+    let mut slots: Vec<_> = shelf.slots.iter().collect();
     slots.sort_by_key(|(version, _)| version.pre.is_empty());
-    for (version, slot) in slots.iter().rev() {
-        if is_offered(snapshot, &states, version, slot)? {
-            let held = held(snapshot, slot)?;
-            return metadata(&held, &states, version, Some(owner.to_string())).map(Some);
+    for (version, slot) in slots.into_iter().rev() {
+        if shelf.is_offered(snapshot, version, slot)? {
+            let release = shelf.release(snapshot, version)?;
+            return Ok(release.map(|release| release.metadata));
         }
     }
     Ok(None)
 }
 
-fn is_offered(
-    snapshot: &impl Snapshot,
-    states: &States,
-    version: &Version,
-    slot: &Slot,
-) -> Result<bool, Fault> {
-    Ok(!slot.is_conflicted()
-        && !states.yanked(version)
-        && !states.withdrawn(version)
-        && !matches!(snapshot.verdict(&slot.first().record)?, Verdict::Unsound(_)))
-}
-
 pub(crate) fn is_yanked(
     snapshot: &impl Snapshot,
-    own: &[OwnerId],
+    viewer: &Viewer,
     id: &PackageId,
 ) -> Result<bool, Failure> {
-    let (key, _) = find(snapshot, own, id)?;
-    let states = States::read(snapshot, key.owner, &key.name)?;
-    Ok(states.yanked(&key.version))
+    Ok(release(snapshot, viewer, id)?.yanked)
 }
 
 pub(crate) fn releases(
@@ -315,32 +366,15 @@ pub(crate) fn releases(
     owner: OwnerId,
     name: &CanonicalName,
 ) -> Result<Vec<Release>, Fault> {
-    let states = States::read(snapshot, owner, name)?;
+    let shelf = Shelf::read(snapshot, owner, name)?;
     let mut releases = Vec::new();
-    for (version, slot) in snapshot.slots(owner, name)? {
-        let held = held(snapshot, &slot)?;
-        let metadata = metadata(&held, &states, &version, Some(owner.to_string()))?;
-        releases.push(Release {
-            record: held.record.id(),
-            metadata,
-            standing: if slot.is_conflicted() {
-                Standing::Conflicted(slot.claims().map(|claim| claim.record).collect())
-            } else {
-                Standing::Published
-            },
-            yanked: states.yanked(&version),
-            withdrawn: states.withdrawn(&version),
-            note: states.note(&version),
-            state: states.state(name, &version),
-            verdict: snapshot.verdict(&held.record.id())?,
-            first_seen: moment(held.first_seen_ms),
-            key: ReleaseKey::new(owner, name.clone(), &version),
-        });
+    for version in shelf.versions() {
+        releases.extend(shelf.release(snapshot, &version)?);
     }
     Ok(releases)
 }
 
-fn held(snapshot: &impl Snapshot, slot: &Slot) -> Result<Held, Fault> {
+pub(super) fn held(snapshot: &impl Snapshot, slot: &Slot) -> Result<Held, Fault> {
     let id = slot.first().record;
     let missing = || {
         Fault::Damaged(format!(
@@ -350,77 +384,28 @@ fn held(snapshot: &impl Snapshot, slot: &Slot) -> Result<Held, Fault> {
     snapshot.held(&id)?.ok_or_else(missing)
 }
 
-fn metadata(
-    held: &Held,
-    states: &States,
-    version: &Version,
-    namespace: Option<String>,
-) -> Result<PackageMetadata, Fault> {
-    let Body::Publish(publish) = &held.record.content().body else {
-        let id = held.record.id();
-        let what = format!("a release stands on record {id}, which publishes nothing");
-        return Err(Fault::Damaged(what));
-    };
-    let mut metadata = publish.to_metadata(namespace, &held.record);
-    for register in states.of(version) {
-        if let Some(info) = &register.info {
-            info.apply(&mut metadata);
-        }
-    }
-    Ok(metadata)
-}
-
-/// The registers of one package.
-pub(crate) struct States(BTreeMap<Option<Version>, Register>);
-
-impl States {
-    pub(crate) fn read(
-        snapshot: &impl Snapshot,
-        owner: OwnerId,
-        name: &CanonicalName,
-    ) -> Result<Self, Fault> {
-        Ok(Self(snapshot.registers(owner, name)?))
-    }
-
-    /// The package's register, then the release's: what the second says comes later.
-    fn of(&self, version: &Version) -> impl Iterator<Item = &Register> {
-        let own = self.0.get(&Some(version.clone()));
-        self.0.get(&None).into_iter().chain(own)
-    }
-
-    pub(crate) fn yanked(&self, version: &Version) -> bool {
-        self.of(version).any(|register| register.yanked)
-    }
-
-    fn withdrawn(&self, version: &Version) -> bool {
-        self.of(version).any(|register| register.withdrawn)
-    }
-
-    /// What the release's own register holds, in the form that a record sets it in.
-    pub(crate) fn state(&self, name: &CanonicalName, version: &Version) -> Option<State> {
-        let register = self.0.get(&Some(version.clone()))?;
-        Some(State {
-            name: name.to_string(),
-            version: Some(version.to_string()),
-            revision: register.revision,
-            yanked: register.yanked,
-            withdrawn: register.withdrawn,
-            note: register.note.clone(),
-            info: register.info.clone(),
-        })
-    }
-
-    fn note(&self, version: &Version) -> String {
-        let notes = self.of(version).map(|register| &register.note);
-        let said = notes.filter(|note| !note.is_empty()).last();
-        said.cloned().unwrap_or_default()
-    }
-}
-
 /// Milliseconds since 1970 as a date; what no date can hold becomes the latest one.
-fn moment(time_ms: u64) -> DateTime<Utc> {
+pub(crate) fn moment(time_ms: u64) -> DateTime<Utc> {
     let signed = i64::try_from(time_ms).ok();
     signed
         .and_then(DateTime::from_timestamp_millis)
         .unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+/// Everything that this node's user decided.
+pub(crate) fn policy(snapshot: &impl Snapshot) -> Result<Policy, Fault> {
+    let names = snapshot.name_pins()?.into_iter();
+    let labels = snapshot.label_pins()?.into_iter();
+    Ok(Policy {
+        mode: snapshot.mode()?,
+        names: names
+            .map(|(name, owner)| (name, OwnerIdText(owner)))
+            .collect(),
+        labels: labels
+            .map(|(label, owner)| (label, OwnerIdText(owner)))
+            .collect(),
+        anchors: snapshot.anchors()?,
+        blocked: snapshot.blocked()?,
+        blocked_keys: snapshot.blocked_keys()?,
+    })
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use ggen_protocols::id::NetworkId;
+use ggen_protocols::limits;
 use ggen_protocols::record::{Record, Verified};
 use tempfile::TempDir;
 use tokio::io::copy_bidirectional;
@@ -66,6 +67,8 @@ pub struct Options {
     pub clock: Option<fn() -> u64>,
     /// Whether it joins the network at all.
     pub online: bool,
+    /// Room for the records of strangers, in bytes.
+    pub pool_bytes_max: u64,
 }
 
 impl Default for Options {
@@ -76,6 +79,7 @@ impl Default for Options {
             network: NetworkId::main(),
             clock: None,
             online: true,
+            pool_bytes_max: limits::POOL_BYTES_MAX,
         }
     }
 }
@@ -134,10 +138,12 @@ impl Home {
     pub async fn start(&mut self, options: Options) -> Result<Member> {
         let open = OpenOptions {
             network: options.network,
+            pool_bytes_max: options.pool_bytes_max,
             ..OpenOptions::default()
         };
         let path = self.dir.path();
         let registry = LocalRegistry::open(path.join("catalogue.redb"), open).await?;
+        let registry = Arc::new(registry);
         let store = FilePackageStore::new(path.join("blobs")).await?;
         let index = TantivySearchEngine::new(path.join("index")).await?;
         let config = Config {
@@ -147,8 +153,9 @@ impl Home {
             mirror: options.mirror,
             ..Config::default()
         };
-        let mut builder =
-            Node::builder(Arc::new(registry), Arc::new(store), config).search(Arc::new(index));
+        let mut builder = Node::builder(registry.clone(), Arc::new(store), config)
+            .choices(registry)
+            .search(Arc::new(index));
         if options.online {
             builder = builder.transport(self.key.clone());
         }

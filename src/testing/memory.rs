@@ -1,31 +1,37 @@
 //! A catalogue in plain maps: the model that stored ones are compared with.
 
+mod admit;
+mod catalogue;
+mod decided;
+mod pool;
+mod snapshot;
+
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use ggen_protocols::catalogue::{Contribution, Feed, Meaning, Register, Slot};
+use ggen_protocols::catalogue::{Contribution, Fact, Meaning, Namespace};
 use ggen_protocols::hash::ContentHash;
 use ggen_protocols::id::{
-    CanonicalName, Label, NetworkId, OwnerId, PackageId, PublicKey, RecordId, ReleaseKey,
+    CanonicalName, Label, NetworkId, OwnerId, PackageId, PublicKey, RecordId,
 };
 use ggen_protocols::metadata::PackageMetadata;
-use ggen_protocols::reconcile::fingerprint::{Branch, Prefix, Root, branch_of};
-use ggen_protocols::record::{Body, FeedHead, Record, Verified};
+use ggen_protocols::owner::Standing;
+use ggen_protocols::record::{Body, Record, Refusal, Verified};
 use semver::{Version, VersionReq};
 use tokio::sync::watch;
+
+use decided::Decided;
 
 use crate::Result;
 use crate::db::Fault;
 use crate::registry::local::OpenOptions;
 use crate::registry::sign::{self, Identity};
-use crate::registry::view::{self, Failure, Held, Package, Snapshot};
-use crate::registry::{
-    Admission, Admitted, Audit, Catalogue, Registry, RegistryError, Release, Totals, Verdict,
-};
+use crate::registry::trust::Viewer;
+use crate::registry::view::{self, Failure, Package};
+use crate::registry::{Admission, Admitted, Registry, RegistryError, Verdict, precedence};
 
 /// A catalogue that is gone when it is dropped. It derives everything with the pure rules and searches its maps
 /// from end to end, so that it can be believed by reading it.
@@ -35,33 +41,64 @@ pub struct MemoryRegistry {
     position: watch::Sender<u64>,
     network: NetworkId,
     identity: Option<Identity>,
-    own: Vec<OwnerId>,
+    viewer: RwLock<Arc<Viewer>>,
     clock: fn() -> u64,
 }
 
-#[derive(Debug, Default)]
-struct State {
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) network: NetworkId,
+    pub(super) own: Vec<OwnerId>,
     owner_records_max: u64,
-    meaning: Meaning,
-    held: BTreeMap<RecordId, (Verified<Record>, u64)>,
-    declined: BTreeSet<RecordId>,
+    pool_bytes_max: u64,
+    pub(super) namespaces: BTreeMap<OwnerId, Namespace>,
+    pub(super) meanings: BTreeMap<OwnerId, Meaning>,
+    pub(super) held: BTreeMap<RecordId, (Verified<Record>, u64)>,
+    declined: BTreeMap<RecordId, OwnerId>,
+    /// Who declined records are remembered of, by when the first of them was.
+    decliners: BTreeMap<u64, OwnerId>,
+    /// The last number of those.
+    serial: u64,
+    evicted: BTreeSet<OwnerId>,
+    /// How many records of each owner are effective and how many are not, as last derived.
+    counts: BTreeMap<OwnerId, (u64, u64)>,
     changes: Vec<Admitted>,
+    /// Where each held record was told of first.
+    positions: BTreeMap<RecordId, u64>,
     verdicts: BTreeMap<RecordId, Verdict>,
-    pins: BTreeMap<Label, OwnerId>,
+    heads: BTreeMap<OwnerId, BTreeMap<PublicKey, Verified<Record>>>,
+    pub(super) pins: BTreeMap<Label, OwnerId>,
+    pub(super) decided: Decided,
 }
 
 impl MemoryRegistry {
     /// An empty catalogue.
     pub fn new(options: OpenOptions) -> Self {
         let state = State {
+            network: options.network,
+            own: options.owners(),
             owner_records_max: options.owner_records_max,
-            ..State::default()
+            pool_bytes_max: options.pool_bytes_max,
+            namespaces: BTreeMap::new(),
+            meanings: BTreeMap::new(),
+            held: BTreeMap::new(),
+            declined: BTreeMap::new(),
+            decliners: BTreeMap::new(),
+            serial: 0,
+            evicted: BTreeSet::new(),
+            counts: BTreeMap::new(),
+            changes: Vec::new(),
+            positions: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
+            pins: BTreeMap::new(),
+            heads: BTreeMap::new(),
+            decided: Decided::default(),
         };
         Self {
             state: Mutex::new(state),
             position: watch::Sender::new(0),
             network: options.network,
-            own: options.owners(),
+            viewer: RwLock::new(Arc::new(Viewer::new(options.owners()))),
             clock: options.clock,
             identity: options
                 .identity
@@ -69,7 +106,7 @@ impl MemoryRegistry {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder of this lock can panic")
     }
 
@@ -78,11 +115,22 @@ impl MemoryRegistry {
         Ok(self.identity.clone().ok_or_else(missing)?)
     }
 
+    pub(super) fn viewer(&self) -> Arc<Viewer> {
+        self.viewer
+            .read()
+            .expect("no holder of this lock can panic")
+            .clone()
+    }
+
     /// Changes the state, then tells those who follow.
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> Result<T, Failure>) -> Result<T> {
+    pub(super) fn change<T>(
+        &self,
+        change: impl FnOnce(&mut State) -> Result<T, Failure>,
+    ) -> Result<T> {
         let mut state = self.state();
         let changed = answer(change(&mut state));
-        let last = state.changes.len() as u64;
+        answer(state.follow_vetoes().map_err(Failure::from))?;
+        let last = state.last();
         self.position.send_if_modified(|position| {
             let moved = *position != last;
             *position = last;
@@ -94,57 +142,146 @@ impl MemoryRegistry {
     fn set_yanked(&self, id: &PackageId, yanked: Option<&str>) -> Result<()> {
         let (identity, now) = (self.identity()?, (self.clock)());
         self.change(|state| {
-            let record = sign::set_yanked(state, &identity, &self.own, id, yanked, now)?;
+            let record = sign::set_yanked(state, &identity, &self.viewer(), id, yanked, now)?;
             state.write(record, now).map(drop)
         })
     }
 }
 
-fn answer<T>(outcome: Result<T, Failure>) -> Result<T> {
+pub(super) fn answer<T>(outcome: Result<T, Failure>) -> Result<T> {
     outcome.map_err(|failure| match failure {
         Failure::Refused(error) => error,
         Failure::Fault(fault) => RegistryError::from(fault.on(Path::new("memory"))).into(),
     })
 }
 
+/// The packages of which a release or a register is another one than before.
+fn changed(before: &Meaning, after: &Meaning) -> BTreeSet<CanonicalName> {
+    let mut names = BTreeSet::new();
+    for (one, other) in [(before, after), (after, before)] {
+        let slots = one.slots.iter();
+        let slots = slots.filter(|(key, slot)| other.slots.get(key) != Some(slot));
+        names.extend(slots.map(|(key, _)| key.name.clone()));
+        let registers = one.registers.iter();
+        let registers = registers.filter(|(key, value)| other.registers.get(key) != Some(value));
+        names.extend(registers.map(|(key, _)| key.1.clone()));
+    }
+    names
+}
+
 impl State {
     fn known(&self) -> Vec<RecordId> {
-        let known: BTreeSet<_> = self.held.keys().chain(&self.declined).copied().collect();
-        known.into_iter().collect()
+        let known: BTreeSet<_> = self.held.keys().chain(self.declined.keys()).collect();
+        known.into_iter().copied().collect()
     }
 
-    fn held_of(&self, owner: OwnerId) -> u64 {
-        let owners = self.meaning.records.values();
-        owners.filter(|other| **other == owner).count() as u64
+    /// The position of the last change.
+    fn last(&self) -> u64 {
+        self.changes.last().map_or(0, |change| change.position)
     }
 
-    fn admit(&mut self, record: Verified<Record>, now_ms: u64) -> Admission {
-        let contribution = match Contribution::of(&record) {
-            Ok(contribution) => contribution,
-            Err(refusal) => return Admission::Refused(refusal),
+    fn tell(&mut self, record: RecordId, package: Option<Package>) {
+        self.changes.push(Admitted {
+            position: self.last() + 1,
+            record,
+            package,
+        });
+    }
+
+    /// Adds records, documents first; one answer for each, in order.
+    fn admit(
+        &mut self,
+        records: Vec<Verified<Record>>,
+        now_ms: u64,
+    ) -> Result<Vec<Admission>, Fault> {
+        let mut offered: Vec<_> = records.into_iter().enumerate().collect();
+        offered.sort_by_key(|(at, record)| (precedence(record.content()), *at));
+        let mut answers = vec![Admission::Known; offered.len()];
+        let mut unsettled = BTreeMap::new();
+        let mut touched = BTreeSet::new();
+        let mut gaps = BTreeMap::new();
+        for (at, record) in offered {
+            let Ok(added) = Contribution::of(&record) else {
+                answers[at] = Admission::Refused(Refusal::NoNamespace);
+                continue;
+            };
+            let (id, owner) = (added.id, added.owner);
+            let namespace = self.namespaces.get(&owner);
+            // What lacked before this call: nothing is derived anew before its end.
+            let gaps = match gaps.entry(owner) {
+                Entry::Occupied(gaps) => gaps.into_mut(),
+                Entry::Vacant(none) => {
+                    none.insert(namespace.map(Namespace::gaps).unwrap_or_default())
+                }
+            };
+            let fills_gap = gaps.contains(&id);
+            let settled = !unsettled.contains_key(&owner);
+            let unsettles =
+                fills_gap || added.fact == Fact::Document || (settled && self.is_uncertain(&added));
+            let before = namespace.map(Namespace::meaning).unwrap_or_default();
+            answers[at] = self.admit_one(record, added, fills_gap, now_ms);
+            if answers[at] == Admission::New {
+                touched.insert(owner);
+                if unsettles {
+                    // What followed from the records before was told with each of them.
+                    if settled {
+                        self.meanings.insert(owner, before);
+                    }
+                    unsettled.insert(owner, id);
+                }
+            }
+        }
+        for owner in touched {
+            self.settle(owner, unsettled.get(&owner).copied());
+        }
+        self.follow_vetoes()?;
+        self.make_room()?;
+        Ok(answers)
+    }
+
+    /// Whether a record forks with one of a retired key, whose effect only its whole feed tells.
+    fn is_uncertain(&self, added: &Contribution) -> bool {
+        let Some(namespace) = self.namespaces.get(&added.owner) else {
+            return false;
         };
-        let id = contribution.id;
-        if self.held.contains_key(&id) {
-            return Admission::Known;
+        let standing = namespace.documents().standing();
+        let Standing::Active(_, document) = standing else {
+            return false;
+        };
+        let place = |record: &Contribution| (record.key, record.previous);
+        let mut others = namespace
+            .records()
+            .filter(|other| other.fact != Fact::Document && place(other) == place(added));
+        added.fact != Fact::Document
+            && added.is_granted(document)
+            && document.retired.iter().any(|(key, _)| *key == added.key)
+            && others.any(|other| !other.is_granted(document))
+    }
+
+    /// Derives what follows from a namespace. If the record `cause` changed what others mean, every package that is
+    /// another now is a change of its own.
+    fn settle(&mut self, owner: OwnerId, cause: Option<RecordId>) {
+        let Some(namespace) = self.namespaces.get(&owner) else {
+            return;
+        };
+        let after = namespace.meaning();
+        let members = namespace.records();
+        let members = members
+            .filter(|record| record.fact != Fact::Document)
+            .count() as u64;
+        let counts = (after.effective, members - after.effective);
+        self.counts.insert(owner, counts);
+        let before = self.meanings.insert(owner, after.clone());
+        let Some(record) = cause else { return };
+        for name in changed(&before.unwrap_or_default(), &after) {
+            self.tell(record, Some((owner, name)));
         }
-        if self.held_of(contribution.owner) >= self.owner_records_max {
-            self.declined.insert(id);
-            return Admission::OwnerFull;
-        }
-        self.declined.remove(&id);
-        self.step(&contribution);
-        self.meaning.add(contribution);
-        self.held.insert(id, (record, now_ms));
-        Admission::New
     }
 
     fn step(&mut self, contribution: &Contribution) {
         let package = contribution.package();
-        self.changes.push(Admitted {
-            position: self.changes.len() as u64 + 1,
-            record: contribution.id,
-            package: package.map(|(owner, name)| (owner, name.clone())),
-        });
+        let package = package.map(|(owner, name)| (owner, name.clone()));
+        self.tell(contribution.id, package);
     }
 
     /// Adds a record that was checked against what is here.
@@ -156,13 +293,18 @@ impl State {
         let Some(record) = record else {
             return Ok(Admission::Known);
         };
-        if let Some(owner) = record.content().owner {
+        let release = Some(&record).filter(|record| !sign::is_document(record));
+        if let Some(owner) = release.and_then(|record| record.content().owner) {
             let held = self.held_of(owner);
             if held >= self.owner_records_max {
                 return Err(sign::full(owner, held).into());
             }
         }
-        Ok(self.admit(record, now_ms))
+        if let Ok(owner) = record.namespace() {
+            self.readmit(owner);
+        }
+        let answers = self.admit(vec![record], now_ms)?;
+        Ok(answers.into_iter().next().unwrap_or(Admission::Known))
     }
 
     fn judge(&mut self, record: RecordId, verdict: Verdict) -> Result<(), Failure> {
@@ -175,14 +317,18 @@ impl State {
         if let (true, Ok(contribution)) = (
             is_unsound(&before.unwrap_or_default()) != after,
             contribution,
-        ) {
+        ) && contribution.package().is_some()
+        {
             self.step(&contribution);
         }
         Ok(())
     }
 
-    fn packages(&self) -> BTreeSet<Package> {
-        let releases = self.meaning.slots.keys();
+    pub(super) fn packages(&self) -> BTreeSet<Package> {
+        let releases = self
+            .meanings
+            .values()
+            .flat_map(|meaning| meaning.slots.keys());
         releases
             .map(|release| (release.owner, release.name.clone()))
             .collect()
@@ -202,77 +348,6 @@ impl State {
     }
 }
 
-impl Snapshot for State {
-    fn held(&self, id: &RecordId) -> Result<Option<Held>, Fault> {
-        let held = self.held.get(id).cloned();
-        Ok(held.map(|(record, first_seen_ms)| Held {
-            record,
-            first_seen_ms,
-        }))
-    }
-
-    fn slot(&self, key: &ReleaseKey) -> Result<Option<Slot>, Fault> {
-        Ok(self.meaning.slots.get(key).cloned())
-    }
-
-    fn slots(
-        &self,
-        owner: OwnerId,
-        name: &CanonicalName,
-    ) -> Result<BTreeMap<Version, Slot>, Fault> {
-        let slots = self.meaning.slots.iter();
-        let of_package = slots.filter(|(key, _)| (key.owner, &key.name) == (owner, name));
-        Ok(of_package
-            .map(|(key, slot)| (key.version.clone(), slot.clone()))
-            .collect())
-    }
-
-    fn registers(
-        &self,
-        owner: OwnerId,
-        name: &CanonicalName,
-    ) -> Result<BTreeMap<Option<Version>, Register>, Fault> {
-        let registers = self.meaning.registers.iter();
-        let of_package = registers.filter(|(key, _)| (key.0, &key.1) == (owner, name));
-        Ok(of_package
-            .map(|(key, register)| (key.2.clone(), register.clone()))
-            .collect())
-    }
-
-    fn owners(&self, name: &CanonicalName) -> Result<Vec<OwnerId>, Fault> {
-        let packages = self.packages().into_iter();
-        let named = packages.filter(|(_, other)| other == name);
-        Ok(named.map(|(owner, _)| owner).collect())
-    }
-
-    fn authored(
-        &self,
-        author: &str,
-        after: Option<&Package>,
-        limit: usize,
-    ) -> Result<Vec<Package>, Fault> {
-        let packages = self.packages().into_iter();
-        let rest = packages.filter(|package| after.is_none_or(|after| package > after));
-        Ok(rest
-            .filter(|package| self.names(package, author))
-            .take(limit)
-            .collect())
-    }
-
-    fn pin(&self, label: &Label) -> Result<Option<OwnerId>, Fault> {
-        Ok(self.pins.get(label).copied())
-    }
-
-    fn feed(&self, owner: OwnerId, key: PublicKey) -> Result<Feed, Fault> {
-        let feed = self.meaning.feeds.get(&(owner, key));
-        Ok(feed.copied().unwrap_or_default())
-    }
-
-    fn verdict(&self, id: &RecordId) -> Result<Verdict, Fault> {
-        Ok(self.verdicts.get(id).cloned().unwrap_or_default())
-    }
-}
-
 #[async_trait]
 impl Registry for MemoryRegistry {
     async fn register(
@@ -282,7 +357,14 @@ impl Registry for MemoryRegistry {
     ) -> Result<PackageId> {
         let (identity, now) = (self.identity()?, (self.clock)());
         self.change(|state| {
-            let signed = sign::register(state, &identity, &self.own, metadata, content_hash, now)?;
+            let signed = sign::register(
+                state,
+                &identity,
+                &self.viewer(),
+                metadata,
+                content_hash,
+                now,
+            )?;
             state.write(signed.record, now)?;
             if let Some(label) = signed.pin {
                 state.pins.insert(label, identity.owner());
@@ -292,16 +374,26 @@ impl Registry for MemoryRegistry {
     }
 
     async fn get(&self, id: &PackageId) -> Result<PackageMetadata> {
-        answer(view::get(&*self.state(), &self.own, id))
+        answer(view::get(&*self.state(), &self.viewer(), id))
     }
 
     async fn list_versions(&self, name: &str, namespace: Option<&str>) -> Result<Vec<Version>> {
         let state = self.state();
-        answer(view::list_versions(&*state, &self.own, namespace, name))
+        answer(view::list_versions(
+            &*state,
+            &self.viewer(),
+            namespace,
+            name,
+        ))
     }
 
     async fn resolve_version(&self, name: &str, req: &VersionReq) -> Result<Option<PackageId>> {
-        answer(view::resolve_version(&*self.state(), &self.own, name, req))
+        answer(view::resolve_version(
+            &*self.state(),
+            &self.viewer(),
+            name,
+            req,
+        ))
     }
 
     async fn yank(&self, id: &PackageId, reason: Option<&str>) -> Result<()> {
@@ -313,7 +405,7 @@ impl Registry for MemoryRegistry {
     }
 
     async fn is_yanked(&self, id: &PackageId) -> Result<bool> {
-        answer(view::is_yanked(&*self.state(), &self.own, id))
+        answer(view::is_yanked(&*self.state(), &self.viewer(), id))
     }
 
     async fn list_by_author(
@@ -324,139 +416,5 @@ impl Registry for MemoryRegistry {
     ) -> Result<Vec<PackageMetadata>> {
         let state = self.state();
         answer(view::list_by_author(&*state, author, limit, offset))
-    }
-}
-
-#[async_trait]
-impl Catalogue for MemoryRegistry {
-    fn network(&self) -> NetworkId {
-        self.network
-    }
-
-    fn own(&self) -> Vec<OwnerId> {
-        self.own.clone()
-    }
-
-    async fn admit(&self, records: Vec<Verified<Record>>) -> Result<Vec<Admission>> {
-        let now = (self.clock)();
-        self.change(|state| {
-            let records = records.into_iter();
-            Ok(records.map(|record| state.admit(record, now)).collect())
-        })
-    }
-
-    async fn admit_own(&self, record: Verified<Record>) -> Result<Admission> {
-        let now = (self.clock)();
-        self.change(|state| {
-            let is_new = sign::check_own(state, &record, None)?;
-            state.write(is_new.then_some(record), now)
-        })
-    }
-
-    async fn root(&self) -> Result<Root> {
-        Ok(branch_of(Prefix::ROOT, &self.state().known()).root())
-    }
-
-    async fn branches(&self, prefixes: Vec<Prefix>) -> Result<Vec<Branch>> {
-        let known = self.state().known();
-        let branch = |prefix: Prefix| {
-            let below = known.iter().filter(|id| prefix.contains(id)).copied();
-            branch_of(prefix, &below.collect::<Vec<_>>())
-        };
-        Ok(prefixes.into_iter().map(branch).collect())
-    }
-
-    async fn ids(&self, range: RangeInclusive<RecordId>, limit: usize) -> Result<Vec<RecordId>> {
-        let known = self.state().known().into_iter();
-        let within = known.filter(|id| range.contains(id));
-        Ok(within.take(limit).collect())
-    }
-
-    async fn known(&self, ids: Vec<RecordId>) -> Result<Vec<bool>> {
-        let state = self.state();
-        let known = |id| state.held.contains_key(id) || state.declined.contains(id);
-        Ok(ids.iter().map(known).collect())
-    }
-
-    async fn envelopes(&self, ids: Vec<RecordId>) -> Result<Vec<Option<Bytes>>> {
-        let state = self.state();
-        let held = ids.iter().map(|id| state.held.get(id));
-        Ok(held
-            .map(|held| held.map(|(record, _)| record.envelope().clone()))
-            .collect())
-    }
-
-    async fn changes(&self, since: u64, limit: usize) -> Result<Vec<Admitted>> {
-        let changes = &self.state().changes;
-        let later = changes.iter().filter(|change| change.position > since);
-        Ok(later.take(limit).cloned().collect())
-    }
-
-    fn position(&self) -> watch::Receiver<u64> {
-        self.position.subscribe()
-    }
-
-    async fn feed_head(&self, owner: OwnerId, key: PublicKey) -> Result<FeedHead> {
-        let feed = self.state().meaning.feeds.get(&(owner, key)).copied();
-        Ok(feed.unwrap_or_default().head)
-    }
-
-    async fn forked(&self, owner: OwnerId) -> Result<Vec<PublicKey>> {
-        let state = self.state();
-        let feeds = state.meaning.feeds.iter();
-        let forked = feeds.filter(|((of, _), feed)| *of == owner && feed.forked);
-        Ok(forked.map(|((_, key), _)| *key).collect())
-    }
-
-    async fn releases(&self, owner: OwnerId, name: &CanonicalName) -> Result<Vec<Release>> {
-        let releases = view::releases(&*self.state(), owner, name);
-        answer(releases.map_err(Failure::from))
-    }
-
-    async fn owners_of(&self, name: &CanonicalName) -> Result<Vec<OwnerId>> {
-        answer(self.state().owners(name).map_err(Failure::from))
-    }
-
-    async fn packages(&self, after: Option<Package>, limit: usize) -> Result<Vec<Package>> {
-        let packages = self.state().packages().into_iter();
-        let rest = packages.filter(|package| after.as_ref().is_none_or(|after| package > after));
-        Ok(rest.take(limit).collect())
-    }
-
-    async fn owner_of(&self, namespace: Option<&str>, name: &CanonicalName) -> Result<OwnerId> {
-        let state = self.state();
-        answer(view::owner_of(&*state, &self.own, namespace, name))
-    }
-
-    async fn judge(&self, record: RecordId, verdict: Verdict) -> Result<()> {
-        self.change(|state| state.judge(record, verdict))
-    }
-
-    async fn totals(&self) -> Result<Totals> {
-        let state = self.state();
-        Ok(Totals {
-            records: state.held.len() as u64,
-            packages: state.packages().len() as u64,
-            versions: state.meaning.slots.len() as u64,
-        })
-    }
-
-    async fn audit(&self) -> Result<Audit> {
-        let state = self.state();
-        let mut again = Meaning::default();
-        let mut findings = Vec::new();
-        for (record, _) in state.held.values() {
-            match Contribution::of(record) {
-                Ok(contribution) => again.add(contribution),
-                Err(refusal) => findings.push(format!("record {}: {refusal}", record.id())),
-            }
-        }
-        if again != state.meaning {
-            findings.push("what was derived does not follow from the records".to_owned());
-        }
-        Ok(Audit {
-            records: state.held.len() as u64,
-            findings,
-        })
     }
 }

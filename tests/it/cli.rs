@@ -1,10 +1,14 @@
 //! The command, run as users run it: what it says and how it ends.
 
+mod keys;
+mod names;
+mod owners;
+mod terminal;
+mod trust;
 mod wrong_use;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
@@ -220,7 +224,8 @@ fn a_client_that_goes_away_while_it_publishes_leaves_nothing() {
     };
     socket.write_all(&frame(1, b"\"publish\"")).unwrap();
     socket.write_all(&frame(2, b"no envelope")).unwrap();
-    socket.write_all(&frame(2, &[7; 1000])).unwrap();
+    // The node may have refused the envelope by now.
+    socket.write_all(&frame(2, &[7; 1000])).unwrap_or_default();
     drop(socket);
     // What is no frame at all does not harm either.
     let mut socket =
@@ -234,28 +239,8 @@ fn a_client_that_goes_away_while_it_publishes_leaves_nothing() {
 }
 
 #[test]
-fn init_says_what_it_made_and_does_it_once() {
-    let place = Place::new();
-    let first = place.json(&["init", "--network", "test"]);
-    assert_eq!(first["made"].as_array().unwrap().len(), 2);
-    assert_eq!(first["network"], "test");
-    let second = place.json(&["init"]);
-    assert_eq!(second["made"], serde_json::json!([]));
-    assert_eq!(second["owner"], first["owner"]);
-    let error = place.refused(1, &["init", "--network", "other"]);
-    assert!(
-        error.contains("`test`") && error.contains("`other`"),
-        "{error}"
-    );
-    let mode = |name: &str| fs::metadata(place.path(name)).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode("home"), 0o700);
-    assert_eq!(mode("home/node.key"), 0o600);
-    assert_eq!(mode("home/keys/identity.pem"), 0o600);
-}
-
-#[test]
 fn the_demo_tells_its_story_and_leaves_nothing() {
-    let place = Place::new();
+    let place = Place::empty();
     let mut command = place.market(&["--json", "demo", "--exit"]);
     command.env("TMPDIR", place.dir.path());
     let output = ended(command);

@@ -22,7 +22,8 @@ const AT_POINT: Duration = Duration::from_millis(1500);
 /// Packages that each kill interrupts the publishing of.
 const BATCH: usize = 4;
 
-/// Every crash point in the source, in the order of their names.
+/// Every crash point in the source that publishing and fetching can pass, in the order of their names. Those of
+/// changing keys have tests of their own, in `cli/keys.rs` and `cli/owners.rs`.
 fn crash_points() -> BTreeSet<String> {
     let sources = files_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
     let mut points = BTreeSet::new();
@@ -30,7 +31,10 @@ fn crash_points() -> BTreeSet<String> {
         let text = fs::read_to_string(&source).unwrap();
         for (at, call) in text.match_indices("crash::point(\"") {
             let name = &text[at + call.len()..];
-            points.insert(name[..name.find('"').unwrap()].to_owned());
+            let name = &name[..name.find('"').unwrap()];
+            if !name.starts_with("init.") && !name.starts_with("keys.") {
+                points.insert(name.to_owned());
+            }
         }
     }
     assert!(points.len() >= 8, "only {points:?}");

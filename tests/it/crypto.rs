@@ -2,13 +2,17 @@
 
 mod files_of_keys;
 mod known_answers;
+mod pem;
 mod refused;
 mod tampering;
+mod trust;
 
 #[path = "../../protocols/tests/golden/files.rs"]
 mod files;
 #[path = "../../protocols/tests/golden/records.rs"]
 mod records;
+#[path = "../../protocols/tests/golden/refused_documents.rs"]
+mod refused_documents;
 
 use bytes::Bytes;
 use ggen_marketplace::crypto::{PrivateKey, StrictSignatures};

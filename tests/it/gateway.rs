@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ggen_marketplace::assemble::{self, Home, Layout, Presence};
+use ggen_marketplace::assemble::{self, Founding, Home, Layout, Presence};
 use ggen_marketplace::gateway;
-use ggen_marketplace::node::{Config, Running};
+use ggen_marketplace::node::{Config, Node, Running};
+use ggen_marketplace::testing::cluster::author;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,6 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// A node without network that answers HTTP.
 struct Served {
     address: SocketAddr,
+    node: Node,
     running: Running,
     stop: oneshot::Sender<()>,
     _home: Home,
@@ -40,6 +42,8 @@ async fn served() -> Served {
     let dir = tempfile::tempdir().unwrap();
     let layout = Layout::at(dir.path()).unwrap();
     layout.init(None).unwrap();
+    let founded = layout.found(&Founding::Bare, None).unwrap();
+    founded.finish().unwrap();
     let home = Home::open(&layout).unwrap();
     let config = Config::default();
     let assembled = assemble::assemble(&home, config, Presence::Offline).await;
@@ -49,9 +53,10 @@ async fn served() -> Served {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let until = async { stopped.await.unwrap_or_default() };
-    tokio::spawn(gateway::serve(listener, node, until));
+    tokio::spawn(gateway::serve(listener, node.clone(), until));
     Served {
         address,
+        node,
         running,
         stop,
         _home: home,
@@ -141,6 +146,31 @@ async fn a_refusal_is_a_problem_with_its_reason() {
         assert_eq!(problem["status"], status, "{path}");
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains(why), "{path}: {detail}");
+    }
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_contested_name_is_a_conflict_that_names_the_choices() {
+    let served = served().await;
+    let mut owners = Vec::new();
+    for number in [1, 2] {
+        let mut author = author(number);
+        let record = author.publish("http@1.0.0", "content");
+        let envelope = record.envelope().clone();
+        let mut archive = "content".as_bytes();
+        served.node.publish(envelope, &mut archive).await.unwrap();
+        owners.push(author.owner().to_string());
+    }
+    let answer = served.get("/api/v1/packages/http").await;
+    assert_eq!(answer.status, 409);
+    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("claimed by 2 owners"), "{detail}");
+    for owner in owners {
+        let choice = format!("market use http {owner}");
+        assert!(detail.contains(&choice), "{detail}");
+        let whole = served.get(&format!("/api/v1/packages/{owner}/http")).await;
+        assert_eq!(whole.status, 200, "{}", whole.body);
     }
     served.stop().await;
 }

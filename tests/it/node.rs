@@ -460,3 +460,30 @@ async fn an_archive_without_a_record_is_gone_after_the_next_start() {
     );
     assert!(b.fetch("demo").await.unwrap().local);
 }
+
+#[tokio::test]
+async fn a_head_reaches_those_who_are_there_and_those_who_come_late() {
+    let (a, _home_a) = alone().await;
+    let (b, _home_b) = joined(&[&a]).await;
+    let mut alice = author(1);
+    a.publish(&mut alice, "demo@1.0.0", "content")
+        .await
+        .unwrap();
+    let head = alice.witness();
+    a.node.submit(head.envelope().clone()).await.unwrap();
+    let complete = async |member: &Member| {
+        let sights = member.node.catalogue().sights(alice.owner()).await.unwrap();
+        let [sight] = &sights[..] else { return false };
+        sight.witness == alice.key() && sight.missing == 0
+    };
+    eventually("the head by gossip", Duration::from_secs(10), async || {
+        complete(&b).await
+    })
+    .await;
+    a.stop().await.unwrap();
+    let (c, _home_c) = joined(&[&b]).await;
+    eventually("the head on request", Duration::from_secs(10), async || {
+        complete(&c).await
+    })
+    .await;
+}

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use ggen_marketplace::assemble::{Founding, Layout};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -19,7 +20,18 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// A home with a plain bare key, which can publish at once.
     pub(crate) fn new() -> Self {
+        let place = Self::empty();
+        let layout = Layout::at(&place.path("home")).unwrap();
+        layout.init(None).unwrap();
+        let founded = layout.found(&Founding::Bare, None).unwrap();
+        founded.finish().unwrap();
+        place
+    }
+
+    /// A home that nobody began to use.
+    pub(crate) fn empty() -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
         }
@@ -35,6 +47,7 @@ impl Place {
         command
             .env_remove("MARKET_HOME")
             .env_remove("MARKET_LOG")
+            .env_remove("MARKET_PASSPHRASE_FILE")
             .env_remove("MARKET_CRASH_AT");
         command.stdin(Stdio::null());
         command
@@ -56,6 +69,18 @@ impl Place {
     /// and nothing on standard output. Returns the line.
     pub(crate) fn refused(&self, code: i32, args: &[&str]) -> String {
         one_line(code, &self.run(args))
+    }
+
+    /// Runs a command that must fail because a name is contested. Returns all that it says.
+    pub(crate) fn refused_with_choices(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let choices = said
+            .lines()
+            .filter(|line| line.starts_with("  ") && line.contains("market use "));
+        assert!(choices.count() > 0, "{said}");
+        said
     }
 
     /// A directory with a crate in it.

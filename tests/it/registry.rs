@@ -8,11 +8,15 @@ use ggen_marketplace::protocols::hash::ContentHash;
 use ggen_marketplace::protocols::id::{NetworkId, PackageId};
 use ggen_marketplace::protocols::metadata::PackageMetadata;
 use ggen_marketplace::protocols::reconcile::fingerprint::Prefix;
-use ggen_marketplace::protocols::record::{Record, Verified};
+use ggen_marketplace::protocols::record::{Body, Record, Verified};
+use ggen_marketplace::protocols::trust::{Anchor, Level};
+use ggen_marketplace::protocols::view::Mode;
+use ggen_marketplace::registry::evidence::Question;
 use ggen_marketplace::registry::local::{LocalRegistry, OpenOptions};
-use ggen_marketplace::registry::{Admission, Catalogue, Registry, Verdict};
+use ggen_marketplace::registry::policy::Decision;
+use ggen_marketplace::registry::{Admission, Catalogue, Choices, Registry, Verdict};
 use ggen_marketplace::testing::memory::MemoryRegistry;
-use ggen_marketplace::testing::registry::{Author, suite, with_identity};
+use ggen_marketplace::testing::registry::{Author, policy, suite, with_identity, world};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -37,6 +41,34 @@ async fn the_model_keeps_its_contract() {
     .await;
 }
 
+#[tokio::test]
+async fn decisions_keep_their_contract_in_the_stored_catalogue() {
+    let home = tempfile::tempdir().unwrap();
+    let made = std::sync::atomic::AtomicUsize::new(0);
+    policy::suite(async |options: OpenOptions| {
+        let number = made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let path = home.path().join(format!("{number}.redb"));
+        let registry = Arc::new(LocalRegistry::open(path, options).await.unwrap());
+        (
+            registry.clone() as Arc<dyn Catalogue>,
+            registry as Arc<dyn Choices>,
+        )
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn decisions_keep_their_contract_in_the_model() {
+    policy::suite(async |options: OpenOptions| {
+        let registry = Arc::new(MemoryRegistry::new(options));
+        (
+            registry.clone() as Arc<dyn Catalogue>,
+            registry as Arc<dyn Choices>,
+        )
+    })
+    .await;
+}
+
 /// What both catalogues are asked to do.
 #[derive(Debug, Clone)]
 enum Step {
@@ -46,6 +78,8 @@ enum Step {
     Yank(PackageId),
     Unyank(PackageId),
     Judge(Index, Verdict),
+    Decide(Decision),
+    Use(&'static str, Index),
     Reopen,
 }
 
@@ -66,15 +100,43 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         Verdict::Unsound("wrong".to_owned()),
     ];
     let step = prop_oneof![
-        4 => vec(any::<Index>(), 0..12).prop_map(Step::Admit),
+        6 => vec(any::<Index>(), 0..20).prop_map(Step::Admit),
         1 => any::<Index>().prop_map(Step::AdmitOwn),
         2 => (ids(), 0..2u8).prop_map(|(id, content)| Step::Register(id, content)),
         2 => ids().prop_map(Step::Yank),
         1 => ids().prop_map(Step::Unyank),
         1 => (any::<Index>(), select(verdicts)).prop_map(|(at, verdict)| Step::Judge(at, verdict)),
+        3 => select(decisions()).prop_map(Step::Decide),
+        2 => (select(vec!["", "acme", "ns1"]), any::<Index>()).prop_map(|(how, at)| Step::Use(how, at)),
         1 => Just(Step::Reopen),
     ];
-    vec(step, 1..12)
+    vec(step, 1..20)
+}
+
+fn decisions() -> Vec<Decision> {
+    let [me, bob, carol] = [0, 1, 2].map(|number| Author::new(number).owner());
+    let full = Anchor {
+        weight: 3,
+        depth: 1,
+    };
+    let why = || "why".to_owned();
+    vec![
+        Decision::Mode(Mode::Strict),
+        Decision::Mode(Mode::Tofu),
+        Decision::PinName("a".parse().unwrap(), carol),
+        Decision::UnpinName("a".parse().unwrap()),
+        Decision::PinLabel("acme".parse().unwrap(), bob),
+        Decision::UnpinLabel("acme".parse().unwrap()),
+        Decision::Anchor(bob, full),
+        Decision::NoAnchor(bob),
+        Decision::Anchor(me, full),
+        Decision::Block(carol, why()),
+        Decision::Unblock(carol),
+        Decision::Block(me, why()),
+        Decision::BlockKey(Author::new(1).key(), why()),
+        Decision::UnblockKey(Author::new(1).key()),
+        Decision::All(vec![Decision::NoAnchor(bob), Decision::Block(me, why())]),
+    ]
 }
 
 /// Records of three authors, one of whom is the registry's identity: conflicts, forks, yanks, an intrusion.
@@ -97,15 +159,26 @@ fn pool() -> Vec<Verified<Record>> {
         records.push(author.yank("a@1.1.0", 2, true));
         records.push(author.yank("a@1.1.0", 3, false));
         records.push(author.yank("b", 1, true));
+        for subject in 0..3 {
+            records.push(author.endorse(
+                Author::new(subject).owner(),
+                Level::of(u64::from((number + 2 * subject) % 4)).unwrap(),
+            ));
+        }
         author.head = start;
         records.push(author.publish("e@1.0.0", "1"));
         let body = records[0].content().body.clone();
         records.push(author.write_in(Author::new(7).owner(), body));
     }
+    records.extend(world().1);
     records
 }
 
-async fn take(catalogue: &dyn Catalogue, pool: &[Verified<Record>], step: &Step) -> String {
+async fn take(
+    (catalogue, choices): (&dyn Catalogue, &dyn Choices),
+    pool: &[Verified<Record>],
+    step: &Step,
+) -> String {
     match step {
         Step::Admit(places) => {
             let records = places.iter().map(|at| at.get(pool).clone()).collect();
@@ -123,12 +196,27 @@ async fn take(catalogue: &dyn Catalogue, pool: &[Verified<Record>], step: &Step)
             let id = at.get(pool).id();
             format!("{:?}", catalogue.judge(id, verdict.clone()).await)
         }
+        Step::Decide(decision) => format!("{:?}", choices.decide(decision.clone()).await),
+        Step::Use(how, at) => {
+            let record = at.get(pool);
+            let Body::Publish(publish) = &record.content().body else {
+                return String::new();
+            };
+            let release = publish.key(record.content().owner.unwrap());
+            let text = release.owner.to_string();
+            let namespace = match *how {
+                "" => None,
+                "ns1" => Some(text.as_str()),
+                label => Some(label),
+            };
+            format!("{:?}", choices.used(namespace, &release, record.id()).await)
+        }
         Step::Reopen => String::new(),
     }
 }
 
 /// Everything that can be asked of a catalogue.
-async fn picture(catalogue: &dyn Catalogue) -> Vec<String> {
+async fn picture(catalogue: &dyn Catalogue, choices: &dyn Choices) -> Vec<String> {
     let mut picture = vec![
         format!("{:?}", catalogue.root().await),
         format!("{:?}", catalogue.branches(vec![Prefix::ROOT]).await),
@@ -141,18 +229,33 @@ async fn picture(catalogue: &dyn Catalogue) -> Vec<String> {
                 .list_by_author("alice <ALICE@example.org>", 9, 1)
                 .await
         ),
+        format!("{:?}", choices.policy().await),
     ];
     for number in 0..3 {
         let author = Author::new(number);
         let head = catalogue.feed_head(author.owner(), author.key()).await;
         let forked = catalogue.forked(author.owner()).await;
         picture.push(format!("{head:?} {forked:?}"));
+        let trust = choices.trust(author.owner(), None).await;
+        let identities = choices.identities(author.key()).await;
+        let question = Question {
+            owner: Some(author.owner()),
+            ..Question::default()
+        };
+        let evidence = choices.evidence(question).await;
+        picture.push(format!("{trust:?} {identities:?} {evidence:?}"));
+    }
+    for owner in world().0 {
+        let documents = catalogue.documents(owner).await.map(|found| found.len());
+        let forked = catalogue.forked(owner).await;
+        picture.push(format!("{documents:?} {forked:?}"));
     }
     for (owner, name) in catalogue.packages(None, 100).await.unwrap() {
         let text = owner.to_string();
         let any = "*".parse().unwrap();
         picture.push(format!("{:?}", catalogue.releases(owner, &name).await));
         picture.push(format!("{:?}", catalogue.owners_of(&name).await));
+        picture.push(format!("{:?}", choices.claimants(None, &name, 2).await));
         picture.push(format!("{:?}", catalogue.owner_of(None, &name).await));
         picture.push(format!(
             "{:?}",
@@ -172,12 +275,16 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn the_stored_catalogue_answers_as_the_model(steps in steps()) {
+    fn the_stored_catalogue_answers_as_the_model(
+        steps in steps(),
+        pool_bytes_max in select(vec![u64::MAX, 60_000, 20_000, 9_000]),
+    ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let pool = pool();
             let options = OpenOptions {
                 owner_records_max: 7,
+                pool_bytes_max,
                 clock: || 1_700_000_000_123,
                 ..with_identity()
             };
@@ -190,9 +297,15 @@ proptest! {
                     drop(stored);
                     stored = LocalRegistry::open(&path, options.clone()).await.unwrap();
                 }
-                let expected = take(&model, &pool, step).await;
-                assert_eq!(take(&stored, &pool, step).await, expected, "{step:?}");
-                assert_eq!(picture(&stored).await, picture(&model).await, "{step:?}");
+                let expected = take((&model, &model), &pool, step).await;
+                let taken = take((&stored, &stored), &pool, step).await;
+                assert_eq!(taken, expected, "{step:?}");
+                let stored = picture(&stored, &stored).await;
+                let model = picture(&model, &model).await;
+                assert_eq!(stored.len(), model.len(), "{step:?}");
+                for (stored, model) in stored.iter().zip(&model) {
+                    assert_eq!(stored, model, "{step:?}");
+                }
             }
             let findings = stored.audit().await.unwrap().findings;
             assert!(findings.is_empty(), "{findings:#?}");

@@ -6,32 +6,49 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::id::NetworkId;
-use crate::record::{Body, CheckSignature, Signed};
+use crate::owner::Mark;
+use crate::owner::SCOPE_ALL;
+use crate::trust::{Endorse, Level};
 
-struct AnySignature;
-
-impl CheckSignature for AnySignature {
-    fn check(&self, _: &PublicKey, _: &[u8], _: &[u8; 64]) -> bool {
-        true
-    }
+fn key(n: u8) -> PublicKey {
+    PublicKey::from_bytes([n; 32])
 }
 
-fn owner(key: PublicKey) -> OwnerId {
-    OwnerId::of_key(NetworkId::main(), key)
+/// The namespace of a bare key that let a second one in, by a document that comes first.
+fn owner() -> OwnerId {
+    OwnerId::of_key(NetworkId::main(), key(1))
+}
+
+fn document(publishers: &[(u8, &[&str])], retired: &[(u8, RecordId)]) -> Body {
+    let scopes = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect();
+    let publishers = publishers.iter().map(|(n, all)| (key(*n), scopes(all)));
+    let retired = retired.iter().map(|(n, head)| (key(*n), *head));
+    Body::Acl(Box::new(NamespaceDocument {
+        publishers: publishers.collect(),
+        retired: retired.collect(),
+        mark: Mark::Reason(String::new()),
+        ..NamespaceDocument::implicit(key(1))
+    }))
+}
+
+fn acl(body: Body) -> Verified<Record> {
+    record(
+        key(1),
+        1,
+        Some(RecordId::from_bytes(*owner().as_bytes())),
+        body,
+    )
 }
 
 fn record(key: PublicKey, seq: u64, previous: Option<RecordId>, body: Body) -> Verified<Record> {
     let record = Record {
-        owner: Some(owner(key)),
+        owner: Some(owner()),
         seq,
         previous,
         time_ms: 0,
         body,
     };
-    let draft = record.draft(NetworkId::main(), key).unwrap();
-    let signed = Signed::from_envelope(draft.sealed([0; 64])).unwrap();
-    signed.verify(&AnySignature, NetworkId::main()).unwrap()
+    record.by(key)
 }
 
 fn publish(name: &str, version: &str, content: u8) -> Body {
@@ -53,12 +70,23 @@ fn state(name: &str, version: Option<&str>, revision: u64, yanked: bool, withdra
     })
 }
 
-fn meaning<'a>(records: impl IntoIterator<Item = &'a Verified<Record>>) -> Meaning {
-    let mut meaning = Meaning::default();
+fn namespace<'a>(records: impl IntoIterator<Item = &'a Verified<Record>>) -> Namespace {
+    let mut namespace = Namespace::new(NetworkId::main(), owner());
     for record in records {
-        meaning.add(Contribution::of(record).unwrap());
+        namespace.admit(record).unwrap();
     }
-    meaning
+    namespace
+}
+
+/// What these records mean where both keys may write everything.
+fn meaning<'a>(records: impl IntoIterator<Item = &'a Verified<Record>>) -> Meaning {
+    let all: &[&str] = &[SCOPE_ALL];
+    let both = acl(document(&[(1, all), (2, all)], &[]));
+    let mut namespace = namespace([&both]);
+    for record in records {
+        namespace.admit(record).unwrap();
+    }
+    namespace.meaning()
 }
 
 /// Records of two keys that publish, contradict themselves, yank, and fork.
@@ -95,8 +123,7 @@ fn worlds() -> impl Strategy<Value = Vec<Verified<Record>>> {
             };
             let previous = place.map(|place| feed[place]);
             let seq = previous.map_or(0, |(seq, _)| seq) + 1;
-            let key_bytes = PublicKey::from_bytes([key + 1; 32]);
-            let record = record(key_bytes, seq, previous.map(|(_, id)| id), body);
+            let record = record(self::key(key + 1), seq, previous.map(|(_, id)| id), body);
             feed.push((seq, record.id()));
             records.push(record);
         }
@@ -111,16 +138,20 @@ proptest! {
             let twice = [world.clone(), world.clone()].concat();
             (Just(world), Just(twice).prop_shuffle())
         }),
-        cut in any::<prop::sample::Index>(),
     ) {
         let whole = meaning(&records);
         prop_assert_eq!(&meaning(&shuffled), &whole);
-        let cut = cut.index(shuffled.len() + 1);
-        let mut joined = meaning(&shuffled[..cut]);
-        joined.merge(meaning(&shuffled[cut..]));
-        prop_assert_eq!(&joined, &whole);
-        joined.merge(whole.clone());
-        prop_assert_eq!(joined, whole);
+        let distinct: BTreeSet<_> = records.iter().map(|record| record.id()).collect();
+        let mut merged = Meaning {
+            feeds: whole.feeds.clone(),
+            status: whole.status,
+            effective: distinct.len() as u64,
+            ..Meaning::default()
+        };
+        for record in &shuffled {
+            merged.merge(Contribution::of(record).unwrap().fact);
+        }
+        prop_assert_eq!(merged, whole);
     }
 
     #[test]
@@ -128,7 +159,7 @@ proptest! {
         let mut bodies: BTreeMap<ReleaseKey, BTreeMap<Vec<u8>, RecordId>> = BTreeMap::new();
         for record in &records {
             if let Body::Publish(body) = &record.content().body {
-                let contents = bodies.entry(body.key(owner(record.key()))).or_default();
+                let contents = bodies.entry(body.key(owner())).or_default();
                 let id = contents.entry(cbor::encode(body)).or_insert(record.id());
                 *id = (*id).min(record.id());
             }
@@ -153,7 +184,7 @@ proptest! {
                 });
                 let name: CanonicalName = state.name.parse().unwrap();
                 let rank = (state.revision, state.withdrawn, state.yanked, record.id());
-                let known = largest.entry((owner(record.key()), name, version)).or_insert(rank);
+                let known = largest.entry((owner(), name, version)).or_insert(rank);
                 *known = rank.max(*known);
             }
         }
@@ -171,7 +202,7 @@ proptest! {
             let place = (record.key(), record.content().previous);
             followers.entry(place).or_default().insert(record.id());
         }
-        for ((_, key), feed) in meaning(&records).feeds {
+        for (key, feed) in meaning(&records).feeds {
             let mut places = followers.iter().filter(|((of, _), _)| *of == key);
             prop_assert_eq!(feed.forked, places.any(|(_, ids)| ids.len() > 1));
             let of_key = records.iter().filter(|record| record.key() == key);
@@ -184,7 +215,7 @@ proptest! {
     fn concurrent_yanks_end_equal_in_any_order(
         values in prop::collection::vec((1..3u64, any::<bool>()), 1..6).prop_shuffle(),
     ) {
-        let key = PublicKey::from_bytes([1; 32]);
+        let key = key(1);
         let writes: Vec<_> = values
             .iter()
             .enumerate()
@@ -228,7 +259,7 @@ fn a_slot_forgets_all_but_its_smallest_records() {
 
 #[test]
 fn the_same_content_published_again_is_no_conflict() {
-    let key = PublicKey::from_bytes([1; 32]);
+    let key = key(1);
     let first = record(key, 1, None, publish("a", "1.0.0", 7));
     let again = record(key, 2, Some(first.id()), publish("a", "1.0.0", 7));
     let meaning = meaning([&first, &again]);
@@ -238,22 +269,100 @@ fn the_same_content_published_again_is_no_conflict() {
 }
 
 #[test]
-fn a_record_in_the_namespace_of_another_key_contributes_nothing() {
+fn a_record_waits_until_a_document_names_its_key() {
+    let record = record(key(2), 1, None, publish("a", "1.0.0", 7));
+    let mut namespace = Namespace::new(NetworkId::main(), owner());
+    let (key, owner) = (key(2), owner());
+    let refusal = Err(Refusal::Unauthorised { key, owner });
+    assert_eq!(namespace.admit(&record), refusal);
+    let document = acl(document(&[(1, &[SCOPE_ALL]), (2, &["b"])], &[]));
+    assert_eq!(namespace.admit(&document), Ok(true));
+    assert_eq!(namespace.admit(&record), Ok(true));
+    assert_eq!(namespace.admit(&record), Ok(false));
+    // It is held, and has no effect: the key may publish another name.
+    let meaning = namespace.meaning();
+    assert!(meaning.slots.is_empty());
+    assert_eq!(meaning.feeds[&key].head.last, Some(record.id()));
+}
+
+#[test]
+fn a_head_and_a_record_of_no_namespace_are_no_part_of_any() {
+    let mut namespace = Namespace::new(NetworkId::main(), owner());
+    let body = cbor::decode(&[0x80], 1).unwrap();
     let record = Record {
-        owner: Some(owner(PublicKey::from_bytes([1; 32]))),
+        owner: None,
         seq: 1,
         previous: None,
         time_ms: 0,
-        body: publish("a", "1.0.0", 7),
+        body: Body::Other { kind: 1000, body },
     };
-    let intruder = PublicKey::from_bytes([2; 32]);
-    let draft = record.draft(NetworkId::main(), intruder).unwrap();
-    let signed = Signed::from_envelope(draft.sealed([0; 64])).unwrap();
-    let verified = signed.verify(&AnySignature, NetworkId::main()).unwrap();
-    assert!(matches!(
-        Contribution::of(&verified),
-        Err(Refusal::Unauthorised { .. })
-    ));
+    assert_eq!(
+        namespace.admit(&record.by(key(1))),
+        Err(Refusal::NoNamespace)
+    );
+}
+
+#[test]
+fn of_a_retired_key_stays_what_stands_before_its_last_good_record() {
+    let first = record(key(2), 1, None, publish("a", "1.0.0", 1));
+    let other = cbor::decode(&[0x80], 1).unwrap();
+    let unknown = Body::Other {
+        kind: 1000,
+        body: other,
+    };
+    let second = record(key(2), 2, Some(first.id()), unknown);
+    let good = record(key(2), 3, Some(second.id()), publish("a", "1.1.0", 1));
+    let late = record(key(2), 4, Some(good.id()), publish("a", "1.2.0", 1));
+    let retire = acl(document(&[(1, &[SCOPE_ALL])], &[(2, good.id())]));
+    let versions = |records: &[&Verified<Record>]| {
+        let meaning = namespace(records.iter().copied()).meaning();
+        let keys = meaning.slots.into_keys();
+        keys.map(|key| key.version.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        versions(&[&retire, &first, &second, &good, &late]),
+        ["1.0.0", "1.1.0"]
+    );
+    // Without the record between, the first is not known to stand before the last good one.
+    assert_eq!(versions(&[&retire, &first, &good, &late]), ["1.1.0"]);
+    let gaps = |records: &[&Verified<Record>]| namespace(records.iter().copied()).gaps();
+    assert_eq!(gaps(&[&retire, &first, &good, &late]), [second.id()].into());
+    assert_eq!(gaps(&[&retire, &late]), [good.id()].into());
+    assert_eq!(gaps(&[&retire, &good, &second, &first]), [].into());
+}
+
+#[test]
+fn an_endorsement_is_the_newest_and_of_equal_ones_the_less_trusting() {
+    let subject = OwnerId::from_bytes([9; 32]);
+    let endorse = |n, revision, level: Level, depth| {
+        let body = Body::Endorse(Endorse {
+            subject,
+            revision,
+            level: level.number(),
+            depth,
+            label: None,
+            reason: String::new(),
+        });
+        record(key(1), 2, Some(RecordId::from_bytes([n; 32])), body)
+    };
+    let said = |records: &[Verified<Record>]| {
+        let endorsement = &meaning(records).endorsements[&subject];
+        (endorsement.level, endorsement.depth)
+    };
+    let newer = [
+        endorse(1, 1, Level::Distrust, 0),
+        endorse(2, 2, Level::Full, 1),
+    ];
+    assert_eq!(said(&newer), (Level::Full, 1));
+    let tied = [
+        endorse(1, 1, Level::Full, 1),
+        endorse(2, 1, Level::Partial, 3),
+        endorse(3, 1, Level::Partial, 2),
+    ];
+    assert_eq!(said(&tied), (Level::Partial, 2));
+    let narrow = acl(document(&[(1, &["a"])], &[]));
+    let speaks_for_one_name = namespace([&narrow, &tied[0]]).meaning();
+    assert!(speaks_for_one_name.endorsements.is_empty());
 }
 
 #[test]

@@ -17,9 +17,6 @@ pub enum Lie {
     /// A branch that the tree of no set has at this place.
     #[error("a branch that is no part of a catalogue tree")]
     Misshapen,
-    /// A branch that is not the one whose hash was told before, and not one that grew out of it either.
-    #[error("a branch that does not have the hash told before")]
-    Inconsistent,
     /// Records other than those asked for.
     #[error("records that were not asked for")]
     NotAsked,

@@ -1,5 +1,8 @@
 //! Comparing two Merkle trees from the root down, and fetching the records whose ids are found missing.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use super::{
     ASKS_PER_PEER_MAX, Effect, Expected, Found, Lie, Lookup, Outcome, PULLS_MAX, Question,
     RETRY_DELAY_MIN, Reconciler, Task, Ticket, check,
@@ -14,9 +17,13 @@ use crate::reconcile::fingerprint::{Branch, FAN, Prefix, Root, branch_of};
 const PLACES_MAX: usize = 8192;
 /// Missing ids from which on records are fetched before more places are compared.
 const MISSING_MAX: usize = 4096;
-/// Answers in a row that bring no new record although ids were missing.
+/// Answers in a row of records of which none was taken, before the rest is left.
 const FRUITLESS_MAX: u32 = 64;
-/// Branches of one comparison that grew since their hash was told, before it is given up for a while.
+/// Depth down to which it is remembered where a comparison brought nothing: at most 273 places of one peer.
+const BARREN_DEPTH_MAX: usize = 2;
+/// For how long that is remembered. A peer may come to hold what it had declined, and its root does not show that.
+const BARREN_LIFE: Duration = Duration::from_secs(3600);
+/// Branches of one comparison that changed since their hash was told, before it is given up for a while.
 const MOVED_MAX: u32 = 4096;
 
 /// A place in the tree where the peer was found to differ, and what it told of that place.
@@ -40,7 +47,11 @@ pub(super) struct Descent {
     /// Whether ids were left out because another comparison fetches them.
     shared: bool,
     fruitless: u32,
+    /// Ids that the peer knows and does not hold.
+    declined: u64,
     moved: u32,
+    /// Places that differed, high up in the tree: what the peer told of them, and what is here.
+    differed: Vec<(Prefix, Root, Root)>,
     paused_until: Option<Moment>,
 }
 
@@ -160,6 +171,8 @@ impl Reconciler {
             return;
         };
         let (fruitful, partial, shared) = (descent.fruitful, descent.partial, descent.shared);
+        let is_barren = !fruitful && !partial && !shared && descent.moved == 0;
+        let differed = descent.differed.clone();
         self.end_descent(&peer);
         if partial && !fruitful {
             return self.give_up(now, peer, effects);
@@ -168,6 +181,12 @@ impl Reconciler {
         let soon = now + self.jittered(RETRY_DELAY_MIN);
         if let Some(known) = self.peers.get_mut(&peer) {
             known.failures = 0;
+            if is_barren {
+                known.barren_until = now + BARREN_LIFE;
+                let places = differed.into_iter();
+                let places = places.map(|(prefix, theirs, ours)| (prefix, (theirs, ours)));
+                known.barren.extend(places);
+            }
             if fruitful {
                 // See at once whether both are equal now; this also tells the peer our root.
                 known.greet_at = now;
@@ -261,9 +280,12 @@ impl Reconciler {
         let Some(descent) = self.descents.get_mut(&peer) else {
             return Ok(());
         };
+        let nothing = BTreeMap::new();
+        let barren = self.peers.get(&peer).map_or(&nothing, |peer| &peer.barren);
         let (mut missing, mut unsure) = (Vec::new(), Vec::new());
         for ((place, theirs), ours) in places.into_iter().zip(theirs).zip(ours) {
-            descent.compare_place(place, theirs, ours, &mut missing, &mut unsure)?;
+            let found = (&mut missing, &mut unsure);
+            descent.compare_place(place, theirs, ours, barren, found)?;
         }
         if descent.moved > MOVED_MAX {
             descent.places.clear();
@@ -308,12 +330,18 @@ impl Reconciler {
                     envelopes.push(envelope.into_vec().into());
                 }
                 None => {
+                    descent.declined += 1;
                     self.wanted.remove(&id);
                 }
             }
         }
+        if descent.declined > limits::DECLINED_MAX {
+            self.release(&held);
+            return Err(Lie::Endless);
+        }
         if held.is_empty() {
-            return self.descent_admitted(peer, Step::Admitting(held), 0);
+            self.step_done(&peer);
+            return Ok(());
         }
         self.tasks
             .insert(ticket, Task::Descent(peer, Step::Admitting(held.clone())));
@@ -340,7 +368,10 @@ impl Reconciler {
             descent.fruitful |= new > 0;
             descent.fruitless = if new > 0 { 0 } else { descent.fruitless + 1 };
             if descent.fruitless > FRUITLESS_MAX {
-                return Err(Lie::Endless);
+                // What is declined here is beyond what is remembered of it.
+                descent.places.clear();
+                let left = std::mem::take(&mut descent.missing);
+                self.release(&left);
             }
         }
         Ok(())
@@ -408,20 +439,20 @@ impl Descent {
         place: Place,
         theirs: Branch,
         ours: Branch,
-        missing: &mut Vec<RecordId>,
-        unsure: &mut Vec<RecordId>,
+        barren: &BTreeMap<Prefix, (Root, Root)>,
+        (missing, unsure): (&mut Vec<RecordId>, &mut Vec<RecordId>),
     ) -> Result<(), Lie> {
         check::branch(&place.prefix, &theirs)?;
         let root = theirs.root();
         if root != place.told {
-            // A catalogue only grows: what changed since must be more.
-            if root.count <= place.told.count {
-                return Err(Lie::Inconsistent);
-            }
+            // Records came since, or ids were forgotten of an owner who is admitted again.
             self.moved += 1;
         }
         if root == ours.root() {
             return Ok(());
+        }
+        if place.prefix.depth() <= BARREN_DEPTH_MAX {
+            self.differed.push((place.prefix, root, ours.root()));
         }
         match (theirs, ours) {
             (Branch::Bucket(ids), Branch::Inner(_)) => unsure.extend(ids),
@@ -429,12 +460,20 @@ impl Descent {
                 let lacking = ids.into_iter().filter(|id| own.binary_search(id).is_err());
                 missing.extend(lacking);
             }
-            (Branch::Inner(children), ours) => self.deeper(place.prefix, &children, &ours),
+            (Branch::Inner(children), ours) => {
+                self.deeper(place.prefix, &children, &ours, barren);
+            }
         }
         Ok(())
     }
 
-    fn deeper(&mut self, prefix: Prefix, children: &[Root; FAN], ours: &Branch) {
+    fn deeper(
+        &mut self,
+        prefix: Prefix,
+        children: &[Root; FAN],
+        ours: &Branch,
+        barren: &BTreeMap<Prefix, (Root, Root)>,
+    ) {
         for (nibble, told) in children.iter().enumerate() {
             let Some(child) = prefix.child(nibble) else {
                 continue;
@@ -450,7 +489,7 @@ impl Descent {
                     branch_of(child, &below).root()
                 }
             };
-            if *told == own || told.count == 0 {
+            if *told == own || told.count == 0 || barren.get(&child) == Some(&(*told, own)) {
                 continue;
             }
             if self.places.len() < PLACES_MAX {

@@ -1,6 +1,8 @@
 //! Machines against each other in memory: every message is delivered in order unless a test interferes.
 #![allow(clippy::unwrap_used)]
 
+mod declined;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
@@ -383,20 +385,6 @@ fn a_peer_that_goes_away_leaves_nothing_behind() {
 /// Each way of lying, the catalogue sizes that make the other ask the question lied about, and what is found.
 const LIARS: &[(&str, Liar, Lie)] = &[
     (
-        "children that do not hash to what was told",
-        |node, question| match question {
-            Question::Branches(prefixes) if prefixes[0].depth() == 1 => {
-                let lie = |prefix: &Prefix| match node.branch(prefix) {
-                    Branch::Bucket(ids) => Branch::Bucket(ids[..ids.len() - 1].to_vec()),
-                    inner => inner,
-                };
-                Some(Response::Branches(prefixes.iter().map(lie).collect()))
-            }
-            _ => None,
-        },
-        Lie::Inconsistent,
-    ),
-    (
         "ids outside the prefix",
         |_, question| match question {
             Question::Branches(prefixes) => {
@@ -486,27 +474,6 @@ fn a_liar_does_not_keep_honest_peers_from_filling_the_catalogue() {
     assert_eq!(world.nodes[0].root, world.nodes[2].root);
     let found = (peer(1), Outcome::Lied(Lie::NotAsked));
     assert!(world.nodes[0].finished.contains(&found));
-}
-
-#[test]
-fn differences_without_records_come_to_an_end() {
-    // It tells of 40,000 records and gives none of them.
-    let mut world = World::new(vec![Node::new(1, 0..100), Node::new(2, 0..40_000)]);
-    world.nodes[1].liar = |_, question| match question {
-        Question::Page(_) => Some(Response::Page(Page {
-            envelopes: Vec::new(),
-            next: None,
-        })),
-        Question::Records(ids) => Some(Response::Records(vec![None; ids.len()])),
-        _ => None,
-    };
-    world.connect(0, 1);
-    world.run(Duration::from_secs(300));
-    let node = &world.nodes[0];
-    let found = (peer(1), Outcome::Lied(Lie::Endless));
-    assert!(node.finished.contains(&found), "{:?}", node.finished);
-    assert!(node.asked.len() < 1_000, "{}", node.asked.len());
-    assert!(node.machine.wanted.is_empty());
 }
 
 #[test]

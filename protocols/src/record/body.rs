@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use semver::{BuildMetadata, Version};
 use serde::{Deserialize, Serialize};
 use serde_tuple::{Deserialize_tuple, Serialize_tuple};
 
 use super::grammar::{self, GrammarError};
+use super::head::{Head, KIND_HEAD};
 use super::{Record, Verified};
 use crate::cbor::Opaque;
 use crate::hash::{ContentHash, HashAlgorithm};
@@ -16,6 +18,8 @@ use crate::metadata::{
     Checksums, Dependencies, Dependency, DependencyKind, DependencySource, Format, KeyText,
     OwnerIdText, PackageMetadata, Proof, Signature,
 };
+use crate::owner::{KIND_ACL, KIND_GENESIS, NamespaceDocument};
+use crate::trust::{Endorse, KIND_ENDORSE};
 
 /// The number of the record kind that publishes a release.
 pub const KIND_PUBLISH: u64 = 3;
@@ -28,10 +32,18 @@ pub const KIND_STATE: u64 = 4;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Body {
+    /// A namespace begins, under this document.
+    Genesis(Box<NamespaceDocument>),
+    /// This document replaces the one before it.
+    Acl(Box<NamespaceDocument>),
     /// Here is a release.
     Publish(Box<Publish>),
     /// This is the state of a release or of a package.
     State(State),
+    /// This is what the namespace thinks of another one.
+    Endorse(Endorse),
+    /// This is what the signer saw last of a namespace.
+    Head(Box<Head>),
     /// Something that this version stores and passes on and does not understand.
     Other {
         /// Its kind.
@@ -45,8 +57,12 @@ impl Body {
     /// The number that stands for the kind on the wire.
     pub fn kind(&self) -> u64 {
         match self {
+            Self::Genesis(_) => KIND_GENESIS,
+            Self::Acl(_) => KIND_ACL,
             Self::Publish(_) => KIND_PUBLISH,
             Self::State(_) => KIND_STATE,
+            Self::Endorse(_) => KIND_ENDORSE,
+            Self::Head(_) => KIND_HEAD,
             Self::Other { kind, .. } => *kind,
         }
     }
@@ -205,32 +221,14 @@ pub struct Info {
     pub deprecated: Option<String>,
 }
 
-/// What a record means to the catalogue: parsed names, ready to be merged.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Change<'a> {
-    /// A claim that a release has this content.
-    Claim(ReleaseKey, &'a Publish),
-    /// A value for a register of a release, or of a package where there is no version.
-    Register(OwnerId, CanonicalName, Option<ReleaseKey>, &'a State),
-    /// No effect.
-    Nothing,
-}
-
-impl Verified<Record> {
-    /// What the record changes in the namespace of `owner`.
-    pub fn change(&self, owner: OwnerId) -> Change<'_> {
-        match &self.content().body {
-            Body::Publish(publish) => Change::Claim(publish.key(owner), publish),
-            Body::State(state) => {
-                let name = grammar::checked_name(&state.name).canonical();
-                let release = state.version.as_ref().map(|version| {
-                    let version = grammar::checked_version(version);
-                    ReleaseKey::new(owner, name.clone(), &version)
-                });
-                Change::Register(owner, name, release, state)
-            }
-            Body::Other { .. } => Change::Nothing,
-        }
+impl State {
+    /// The register that it sets: a package's, or one of its versions.
+    pub fn key(&self) -> (CanonicalName, Option<Version>) {
+        let version = self.version.as_ref().map(|version| Version {
+            build: BuildMetadata::EMPTY,
+            ..grammar::checked_version(version)
+        });
+        (grammar::checked_name(&self.name).canonical(), version)
     }
 }
 

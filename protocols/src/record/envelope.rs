@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use bytes::Bytes;
 use serde_bytes::{ByteArray, ByteBuf};
 
-use super::{CheckSignature, Record, Refusal, parse_payload};
+use super::{Body, CheckSignature, Record, Refusal, parse_payload};
 use crate::cbor::{self, DecodeError, Items};
 use crate::hash;
 use crate::id::{NetworkId, OwnerId, PublicKey, RecordId};
@@ -25,7 +25,7 @@ impl Record {
     /// [`Refusal`] as every receiver would give it.
     pub fn draft(&self, network: NetworkId, key: PublicKey) -> Result<Draft, Refusal> {
         let payload = cbor::encode(self);
-        parse_payload(&payload)?;
+        parse_payload(key, &payload)?;
         Ok(Draft {
             network,
             key,
@@ -43,6 +43,29 @@ pub struct Draft {
 }
 
 impl Draft {
+    /// The draft whose [`Draft::message`] this is. Whoever signs for others signs nothing else.
+    ///
+    /// # Errors
+    /// [`Refusal`] if it is no message of this network, or as every receiver would give it.
+    pub fn of_message(network: NetworkId, message: &[u8]) -> Result<Self, Refusal> {
+        let foreign = || Refusal::Payload(DecodeError::malformed("it is no record to be signed"));
+        let rest = message.strip_prefix(MESSAGE_DOMAIN).ok_or_else(foreign)?;
+        let rest = rest.strip_prefix(network.as_bytes()).ok_or_else(foreign)?;
+        let (key, payload) = rest.split_first_chunk().ok_or_else(foreign)?;
+        let key = PublicKey::from_bytes(*key);
+        parse_payload(key, payload)?;
+        Ok(Self {
+            network,
+            key,
+            payload: payload.to_vec(),
+        })
+    }
+
+    /// Who is to sign it.
+    pub fn key(&self) -> PublicKey {
+        self.key
+    }
+
     /// The bytes that the key must sign.
     pub fn message(&self) -> Vec<u8> {
         message(self.network, self.key, &self.payload)
@@ -163,8 +186,7 @@ impl Signed<Record> {
         Ok(Verified {
             id: self.id(network),
             key: self.key,
-            key_owner: OwnerId::of_key(network, self.key),
-            content: parse_payload(&self.payload)?,
+            content: parse_payload(self.key, &self.payload)?,
             envelope: self.envelope,
         })
     }
@@ -175,7 +197,6 @@ impl Signed<Record> {
 pub struct Verified<T> {
     id: RecordId,
     key: PublicKey,
-    key_owner: OwnerId,
     content: T,
     envelope: Bytes,
 }
@@ -203,19 +224,15 @@ impl<T> Verified<T> {
 }
 
 impl Verified<Record> {
-    /// The namespace, if its founding document lets the signer write there. A bare key's implicit founding
-    /// document names that key alone.
+    /// The namespace that it is written in; a founding record is written in the one that it founds. Whether its
+    /// signer may write there is for that namespace's documents to say.
     ///
     /// # Errors
-    /// [`Refusal::Unauthorised`] or [`Refusal::NoNamespace`].
-    pub fn authorised(&self) -> Result<OwnerId, Refusal> {
-        match self.content.owner {
-            None => Err(Refusal::NoNamespace),
-            Some(owner) if owner == self.key_owner => Ok(owner),
-            Some(owner) => Err(Refusal::Unauthorised {
-                key: self.key,
-                owner,
-            }),
+    /// [`Refusal::NoNamespace`].
+    pub fn namespace(&self) -> Result<OwnerId, Refusal> {
+        match &self.content.body {
+            Body::Genesis(_) => Ok(OwnerId::of_genesis(self.id)),
+            _ => self.content.owner.ok_or(Refusal::NoNamespace),
         }
     }
 
@@ -229,6 +246,18 @@ impl Verified<Record> {
             return Err(Refusal::FutureDated { ahead_ms });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Record {
+    /// The record as one of `key`, without a signature that anybody could check.
+    #[allow(clippy::unwrap_used)]
+    pub(crate) fn by(&self, key: PublicKey) -> Verified<Record> {
+        let network = NetworkId::main();
+        let envelope = self.draft(network, key).unwrap().sealed([0; 64]);
+        let signed = Signed::from_envelope(envelope).unwrap();
+        signed.trust_stored(network).unwrap()
     }
 }
 
@@ -266,25 +295,6 @@ mod tests {
         assert_eq!(refusal, Refusal::FutureDated { ahead_ms: 600_001 });
         assert_eq!(refusal.treatment(), Treatment::Ignore);
         assert!(check(limits::UINT_MAX).is_err());
-    }
-
-    #[test]
-    fn a_bare_key_writes_in_its_own_namespace_only() {
-        let key = PublicKey::from_bytes([7; 32]);
-        let own = OwnerId::of_key(NetworkId::main(), key);
-        assert_eq!(verified(Some(own), NOW_MS).authorised(), Ok(own));
-        for owner in [
-            OwnerId::of_key(NetworkId::main(), PublicKey::from_bytes([8; 32])),
-            OwnerId::of_key(NetworkId::named("test"), key),
-            OwnerId::from_bytes(*key.as_bytes()),
-        ] {
-            let refusal = verified(Some(owner), NOW_MS).authorised().unwrap_err();
-            assert_eq!(refusal, Refusal::Unauthorised { key, owner });
-            assert_eq!(refusal.treatment(), Treatment::Ignore);
-        }
-        let refusal = verified(None, NOW_MS).authorised().unwrap_err();
-        assert_eq!(refusal, Refusal::NoNamespace);
-        assert_eq!(refusal.treatment(), Treatment::Ignore);
     }
 
     #[test]

@@ -5,8 +5,11 @@ use unicode_normalization::is_nfc;
 
 use super::Record;
 use super::body::{Body, Info, Links, Publish, PublishDependency, SourceWire, State};
-use crate::id::{self, PackageName};
+use super::head::Head;
+use crate::id::{self, Label, PackageName, PublicKey};
 use crate::limits;
+use crate::owner::{Mark, NamespaceDocument, SCOPE_ALL};
+use crate::trust::{Endorse, Level};
 
 /// A field of a record that breaks its grammar or limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -112,8 +115,50 @@ fn url(field: &'static str, value: &str) -> Checked {
     }
 }
 
-pub(super) fn check(record: &Record) -> Checked {
+pub(super) fn check(key: PublicKey, record: &Record) -> Checked {
     match &record.body {
+        Body::Genesis(document) => {
+            unchained(record)?;
+            timeless(record)?;
+            if key != document.root {
+                return refuse(
+                    "root",
+                    "a founding record is signed by the root that it names",
+                );
+            }
+            if !matches!(document.mark, Mark::Nonce(_)) {
+                return refuse("nonce", "a founding record has 16 bytes of nonce");
+            }
+            if **document == NamespaceDocument::implicit(key) {
+                return refuse(
+                    "nonce",
+                    "what a bare key is taken to have said is never sent",
+                );
+            }
+            check_document(document)
+        }
+        Body::Acl(document) => {
+            timeless(record)?;
+            if record.owner.is_none() || record.previous.is_none() || record.seq == 0 {
+                let why = "an access list names its namespace and the document it continues";
+                return refuse("previous", why);
+            }
+            if !matches!(document.mark, Mark::Reason(_)) {
+                return refuse(
+                    "reason",
+                    "an access list tells why it came, if only with an empty text",
+                );
+            }
+            check_document(document)
+        }
+        Body::Endorse(endorse) => {
+            chained(record)?;
+            check_endorse(endorse)
+        }
+        Body::Head(head) => {
+            unchained(record)?;
+            check_head(head)
+        }
         Body::Publish(publish) => {
             chained(record)?;
             check_publish(publish)
@@ -135,6 +180,98 @@ fn chained(record: &Record) -> Checked {
             "seq",
             "the first record is number 1 and has no previous one, and no other has none",
         );
+    }
+    Ok(())
+}
+
+/// Founding records and heads stand in no feed.
+fn unchained(record: &Record) -> Checked {
+    if record.owner.is_some() || record.seq != 0 || record.previous.is_some() {
+        return refuse(
+            "seq",
+            "it stands in no namespace's feed: no owner, place 0, no previous one",
+        );
+    }
+    Ok(())
+}
+
+/// A document that is signed again must be the same record, whenever that is.
+fn timeless(record: &Record) -> Checked {
+    if record.time_ms != 0 {
+        return refuse("time", "a document carries no time");
+    }
+    Ok(())
+}
+
+fn label(value: &str) -> Checked {
+    parsed("label", value.parse::<Label>())
+}
+
+fn check_document(document: &NamespaceDocument) -> Checked {
+    if !document.label.is_empty() {
+        label(&document.label)?;
+    }
+    let publishers = &document.publishers;
+    at_most(
+        "publishers",
+        publishers.len(),
+        limits::PUBLISHERS_MAX,
+        "of them",
+    )?;
+    if !publishers.is_sorted_by(|(a, _), (b, _)| a < b) {
+        return refuse("publishers", "they must be sorted by key, each once");
+    }
+    for (_, scopes) in publishers {
+        at_most("scopes", scopes.len(), limits::SCOPES_MAX, "of them")?;
+        if scopes.is_empty() || !scopes.is_sorted_by(|a, b| a < b) {
+            return refuse("scopes", "they must be sorted, each once, and at least one");
+        }
+        for scope in scopes.iter().filter(|scope| *scope != SCOPE_ALL) {
+            name("scope", scope)?;
+            if checked_name(scope).canonical().as_str() != scope {
+                return refuse("scope", "it must be in lower case, with `-` for `_`");
+            }
+        }
+    }
+    let retired = &document.retired;
+    at_most("retired", retired.len(), limits::RETIRED_MAX, "of them")?;
+    if !retired.is_sorted_by(|a, b| a < b) {
+        return refuse("retired", "they must be sorted, each once");
+    }
+    match &document.mark {
+        Mark::Reason(reason) => text("reason", reason, limits::NOTE_BYTES_MAX),
+        Mark::Nonce(_) => Ok(()),
+    }
+}
+
+fn check_endorse(endorse: &Endorse) -> Checked {
+    revision(endorse.revision)?;
+    if Level::of(endorse.level).is_none() {
+        return refuse("level", "it must be from 0 (distrust) to 3 (full)");
+    }
+    if endorse.depth > u64::from(limits::TRUST_HOPS_MAX) {
+        return refuse("depth", "it must be from 0 to 3");
+    }
+    if let Some(name) = &endorse.label {
+        label(name)?;
+    }
+    text("reason", &endorse.reason, limits::NOTE_BYTES_MAX)
+}
+
+fn check_head(head: &Head) -> Checked {
+    at_most("feeds", head.feeds.len(), limits::HEAD_FEEDS_MAX, "of them")?;
+    if !head.feeds.is_sorted_by(|(a, ..), (b, ..)| a < b) {
+        return refuse("feeds", "they must be sorted by key, each once");
+    }
+    if head.feeds.iter().any(|(_, seq, _)| *seq == 0) {
+        return refuse("feeds", "a feed's first record is number 1");
+    }
+    Ok(())
+}
+
+fn revision(revision: u64) -> Checked {
+    if revision == 0 || revision > limits::REVISION_MAX {
+        return refuse("revision", "it must be from 1 to 2^32 - 1");
     }
     Ok(())
 }
@@ -294,9 +431,7 @@ fn check_state(state: &State) -> Checked {
     if let Some(version) = &state.version {
         parsed("version", id::parse_version(version))?;
     }
-    if state.revision == 0 || state.revision > limits::REVISION_MAX {
-        return refuse("revision", "it must be from 1 to 2^32 - 1");
-    }
+    revision(state.revision)?;
     text("note", &state.note, limits::NOTE_BYTES_MAX)?;
     state.info.as_ref().map_or(Ok(()), check_info)
 }
@@ -337,200 +472,4 @@ pub(super) fn checked_requirement(requirement: &str) -> VersionReq {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::hash::ContentHash;
-    use crate::id::PackageId;
-    use crate::metadata::{Checksums, Dependency, DependencySource, PackageMetadata};
-
-    fn metadata() -> PackageMetadata {
-        let any = VersionReq::STAR;
-        PackageMetadata {
-            checksums: Checksums {
-                blake3: Some(ContentHash::blake3(b"")),
-                ..Checksums::default()
-            },
-            dependencies: [("dep".to_owned(), vec![Dependency::new("dep", any)])].into(),
-            ..PackageMetadata::new(PackageId::new("real", "1.0.0"))
-        }
-    }
-
-    fn refusal(edit: impl FnOnce(&mut PackageMetadata)) -> Option<&'static str> {
-        let mut metadata = metadata();
-        edit(&mut metadata);
-        Publish::from_metadata(&metadata)
-            .err()
-            .map(|error| error.field)
-    }
-
-    fn dependency(edit: impl FnOnce(&mut Dependency)) -> Option<&'static str> {
-        refusal(|metadata| edit(&mut metadata.dependencies.get_mut("dep").unwrap()[0]))
-    }
-
-    #[test]
-    fn what_real_packages_declare_is_carried() {
-        assert_eq!(refusal(|_| {}), None);
-        let features = |count: usize, values: &[&str]| {
-            let values: Vec<_> = values.iter().map(|v| (*v).to_owned()).collect();
-            (0..count)
-                .map(|n| (format!("Win32_UI_{n}"), values.clone()))
-                .collect()
-        };
-        let forms = ["dep:foo", "foo?/bar", "foo/bar", "c++17", "a.b", "2d"];
-        assert_eq!(
-            refusal(|m| m.features = features(limits::FEATURES_MAX, &forms)),
-            None
-        );
-        assert_eq!(
-            refusal(|m| m.description = "Two\n\tlines — naïve ☃.\n".to_owned()),
-            None
-        );
-        assert_eq!(
-            refusal(|m| m.authors = vec!["Zoë <z@example>".to_owned(); 64]),
-            None
-        );
-        assert_eq!(
-            refusal(|m| m.categories = vec!["a::b-c".to_owned(); 5]),
-            None
-        );
-        assert_eq!(
-            refusal(|m| m.keywords = vec!["no_std".to_owned(), "c++".to_owned()]),
-            None
-        );
-        let cfg = "cfg(all(target_arch = \"wasm32\", not(target_os = \"wasi\")))";
-        assert_eq!(dependency(|d| d.target = Some(cfg.to_owned())), None);
-        let index = "sparse+https://index.example/a/";
-        assert_eq!(
-            dependency(|d| d.source = DependencySource::Url(index.to_owned())),
-            None
-        );
-        let alias = |alias: &str| {
-            refusal(|m| {
-                let all = m.dependencies.remove("dep").unwrap();
-                m.dependencies.insert(alias.to_owned(), all);
-            })
-        };
-        for good in ["_dep", "dep2", "Dep", "__"] {
-            assert_eq!(alias(good), None, "{good}");
-        }
-        for wrong in ["", "_", "2dep", "d p", "dép", "-d", &"d".repeat(65)] {
-            assert_eq!(alias(wrong), Some("dependency"), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_refusal_names_the_field() {
-        let long = |count: usize| "a".repeat(count);
-        let url = |text: &str| Some(text.parse().unwrap());
-        assert_eq!(refusal(|m| m.id.name = "1x".to_owned()), Some("name"));
-        assert_eq!(
-            refusal(|m| m.id.version.pre = long(150).parse().unwrap()),
-            Some("version")
-        );
-        assert_eq!(refusal(|m| m.checksums.blake3 = None), Some("hashes"));
-        assert_eq!(refusal(|m| m.checksums.size = Some(1 << 53)), Some("size"));
-        let sha256 = Some(ContentHash::sha256(b""));
-        assert_eq!(refusal(|m| m.checksums.blake3 = sha256), Some("blake3"));
-        assert_eq!(
-            refusal(|m| m.checksums.sha256 = m.checksums.blake3),
-            Some("sha256")
-        );
-        assert_eq!(refusal(|m| m.readme = sha256), Some("readme"));
-        assert_eq!(refusal(|m| m.description = long(1001)), Some("description"));
-        assert_eq!(
-            refusal(|m| m.authors = vec![String::new(); 65]),
-            Some("authors")
-        );
-        assert_eq!(
-            refusal(|m| m.authors = vec!["\u{200f}".to_owned()]),
-            Some("author")
-        );
-        assert_eq!(refusal(|m| m.license = "MIT\r".to_owned()), Some("license"));
-        assert_eq!(
-            refusal(|m| m.repository = url("ssh://a/b")),
-            Some("repository")
-        );
-        assert_eq!(
-            refusal(|m| m.homepage = url("data:text/html,a")),
-            Some("homepage")
-        );
-        let address = format!("https://a/{}", long(503));
-        assert_eq!(
-            refusal(|m| m.documentation = url(&address)),
-            Some("documentation")
-        );
-        assert_eq!(
-            refusal(|m| m.keywords = vec!["a".to_owned(); 6]),
-            Some("keywords")
-        );
-        assert_eq!(refusal(|m| m.keywords = vec![long(21)]), Some("keyword"));
-        assert_eq!(
-            refusal(|m| m.keywords = vec!["schlüssel".to_owned()]),
-            Some("keyword")
-        );
-        assert_eq!(
-            refusal(|m| m.categories = vec!["a".to_owned(); 6]),
-            Some("categories")
-        );
-        assert_eq!(
-            refusal(|m| m.categories = vec!["a b".to_owned()]),
-            Some("category")
-        );
-        assert_eq!(refusal(|m| m.links = Some("a b".to_owned())), Some("links"));
-        assert_eq!(
-            refusal(|m| m.rust_version = Some(String::new())),
-            Some("rust_version")
-        );
-        let feature = |name: String| [(name, Vec::new())].into();
-        assert_eq!(
-            refusal(|m| m.features = feature(long(193))),
-            Some("feature")
-        );
-        let values = |count| [("a".to_owned(), vec!["b".to_owned(); count])].into();
-        assert_eq!(refusal(|m| m.features = values(4097)), Some("feature"));
-        assert_eq!(
-            dependency(|d| d.name = "nul".to_owned()),
-            Some("dependency")
-        );
-        assert_eq!(
-            dependency(|d| d.target = Some("\u{2068}".to_owned())),
-            Some("target")
-        );
-        assert_eq!(
-            dependency(|d| d.features = vec![" ".to_owned()]),
-            Some("dependency feature")
-        );
-        let local = DependencySource::Url("https:///".to_owned());
-        assert_eq!(
-            dependency(|d| d.source = local),
-            Some("dependency registry")
-        );
-    }
-
-    #[test]
-    fn no_text_holds_what_misleads() {
-        let controls = (0u32..0x20)
-            .chain(0x7f..0xa0)
-            .filter(|c| ![9, 10].contains(c));
-        let directions = [0x61c, 0x200e, 0x200f].into_iter();
-        let others = (0x200b..=0x200f)
-            .chain(0x202a..=0x202e)
-            .chain(0x2066..=0x2069);
-        for c in controls.chain(directions).chain(others).chain([0xfeff]) {
-            let c = char::from_u32(c).unwrap();
-            let error = text("note", &format!("a{c}b"), 100).unwrap_err();
-            assert!(
-                error.why.contains(&format!("U+{:04X}", u32::from(c))),
-                "{error}"
-            );
-        }
-        for fine in ["", "a\tb\n", "“—”", "\u{a0}", "é", "\u{1f980}"] {
-            assert!(text("note", fine, 100).is_ok(), "{fine:?}");
-        }
-        assert!(
-            text("note", "e\u{301}", 100).is_err(),
-            "not in normal form C"
-        );
-    }
-}
+mod tests;

@@ -2,17 +2,21 @@
 
 use ggen_protocols::cbor;
 use ggen_protocols::hash::ContentHash;
-use ggen_protocols::id::{OwnerId, PackageId, PackageName, RecordId};
+use ggen_protocols::id::{OwnerId, PackageId, PackageName, PublicKey, RecordId};
 use ggen_protocols::metadata::{
     Checksums, Dependency, DependencyKind, DependencySource, Format, OwnerIdText, PackageMetadata,
 };
-use ggen_protocols::record::{Body, Info, Links, Publish, Record, State};
-use proptest::collection::{btree_map, hash_map, vec};
+use ggen_protocols::owner::{Mark, NamespaceDocument, SCOPE_ALL};
+use ggen_protocols::record::{Body, Head, Info, Links, Publish, Record, State};
+use ggen_protocols::trust::Endorse;
+use proptest::collection::{btree_map, btree_set, hash_map, vec};
 use proptest::option::of;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
 
-use super::records::owner;
+use serde_bytes::ByteArray;
+
+use super::records::{key, owner};
 
 fn name() -> impl Strategy<Value = String> {
     let spelled = "[A-Za-z][A-Za-z0-9_-]{0,12}";
@@ -211,7 +215,7 @@ fn state() -> impl Strategy<Value = Body> {
 
 fn unknown() -> impl Strategy<Value = Body> {
     (
-        5u64..1 << 53,
+        7u64..1 << 53,
         vec((any::<bool>(), of(0u64..1 << 53), text()), 0..5),
     )
         .prop_map(|(kind, items)| Body::Other {
@@ -220,15 +224,116 @@ fn unknown() -> impl Strategy<Value = Body> {
         })
 }
 
-/// Records of every kind.
-pub(crate) fn record() -> impl Strategy<Value = Record> {
-    let body = prop_oneof![publish(), state(), unknown()];
-    let previous = of((2u64..1 << 53, any::<[u8; 32]>()));
+fn id() -> impl Strategy<Value = RecordId> {
+    any::<[u8; 32]>().prop_map(RecordId::from_bytes)
+}
+
+fn any_key() -> impl Strategy<Value = PublicKey> {
+    any::<[u8; 32]>().prop_map(PublicKey::from_bytes)
+}
+
+fn label() -> impl Strategy<Value = String> {
+    "[a-m][a-z0-9-]{0,31}"
+}
+
+/// A document of the golden key's, with this mark.
+fn document(mark: Mark) -> impl Strategy<Value = Box<NamespaceDocument>> {
+    let canonical = name().prop_map(|name| {
+        let name: PackageName = name.parse().unwrap();
+        name.canonical().as_str().to_owned()
+    });
+    let scopes = prop_oneof![
+        Just(vec![SCOPE_ALL.to_owned()]),
+        btree_set(canonical, 1..5).prop_map(Vec::from_iter),
+    ];
+    (
+        label(),
+        of(any::<[u8; 32]>()),
+        btree_map(any_key(), scopes, 0..4),
+        btree_set((any_key(), id()), 0..4),
+    )
+        .prop_map(move |(label, recovery, publishers, retired)| {
+            Box::new(NamespaceDocument {
+                label,
+                root: key(),
+                recovery: recovery.map(ByteArray::new),
+                publishers: publishers.into_iter().collect(),
+                retired: retired.into_iter().collect(),
+                mark: mark.clone(),
+            })
+        })
+}
+
+fn endorse() -> impl Strategy<Value = Body> {
+    let numbers = (1u64..1 << 32, 0u64..4, 0u64..4);
+    (any::<[u8; 32]>(), numbers, of(label()), text()).prop_map(
+        |(subject, numbers, label, reason)| {
+            Body::Endorse(Endorse {
+                subject: OwnerId::from_bytes(subject),
+                revision: numbers.0,
+                level: numbers.1,
+                depth: numbers.2,
+                label,
+                reason,
+            })
+        },
+    )
+}
+
+fn head() -> impl Strategy<Value = Record> {
+    let feeds = btree_map(any_key(), (1u64..1 << 53, id()), 0..4);
+    (any::<[u8; 32]>(), id(), feeds, 0u64..1 << 53).prop_map(|(subject, acl, feeds, time_ms)| {
+        let feeds = feeds.into_iter().map(|(key, (seq, id))| (key, seq, id));
+        let head = Head {
+            subject: OwnerId::from_bytes(subject),
+            acl,
+            feeds: feeds.collect(),
+        };
+        Record {
+            owner: None,
+            seq: 0,
+            previous: None,
+            time_ms,
+            body: Body::Head(Box::new(head)),
+        }
+    })
+}
+
+fn genesis() -> impl Strategy<Value = Record> {
+    let nonce = any::<[u8; 16]>().prop_map(|nonce| Mark::Nonce(ByteArray::new(nonce)));
+    nonce.prop_flat_map(document).prop_map(|document| Record {
+        owner: None,
+        seq: 0,
+        previous: None,
+        time_ms: 0,
+        body: Body::Genesis(document),
+    })
+}
+
+fn acl() -> impl Strategy<Value = Record> {
+    let document = text().prop_map(Mark::Reason).prop_flat_map(document);
+    (document, id(), 1u64..1 << 53).prop_map(|(document, previous, seq)| Record {
+        owner: Some(owner()),
+        seq,
+        previous: Some(previous),
+        time_ms: 0,
+        body: Body::Acl(document),
+    })
+}
+
+fn chained() -> impl Strategy<Value = Record> {
+    let body = prop_oneof![publish(), state(), endorse(), unknown()];
+    let previous = of((2u64..1 << 53, id()));
     (body, previous, 0u64..1 << 53).prop_map(|(body, previous, time_ms)| Record {
         owner: Some(owner()),
         seq: previous.map_or(1, |(seq, _)| seq),
-        previous: previous.map(|(_, id)| RecordId::from_bytes(id)),
+        previous: previous.map(|(_, id)| id),
         time_ms,
         body,
     })
+}
+
+/// Records of every kind, of the golden key.
+pub(crate) fn record() -> impl Strategy<Value = Record> {
+    prop_oneof![4 => chained(), 1 => genesis(), 1 => acl(), 1 => head()]
 }

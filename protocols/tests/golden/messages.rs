@@ -1,7 +1,9 @@
 //! The messages that the golden files stand for.
 
-use ggen_protocols::id::RecordId;
-use ggen_protocols::message::{Announcement, Hello, Page, PageRequest, Request, Response};
+use ggen_protocols::id::{OwnerId, PublicKey, RecordId};
+use ggen_protocols::message::{
+    Announcement, HeadPlace, Heads, Hello, Page, PageRequest, Request, Response,
+};
 use ggen_protocols::reconcile::fingerprint::{Prefix, Root, branch_of};
 use serde_bytes::{ByteArray, ByteBuf};
 
@@ -23,6 +25,13 @@ fn hello() -> Hello {
     }
 }
 
+fn place() -> HeadPlace {
+    (
+        OwnerId::from_bytes([0x33; 32]),
+        PublicKey::from_bytes([0x44; 32]),
+    )
+}
+
 pub(crate) fn requests() -> Vec<(&'static str, Request)> {
     let deep = Prefix::of(&RecordId::from_bytes([0xab; 32]), 3);
     let page = PageRequest {
@@ -39,6 +48,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("request-page", Request::Page(page)),
         ("request-records", Request::Records(ids(2))),
         ("request-holds", Request::Holds(hashes)),
+        ("request-heads", Request::Heads(Some(place()))),
     ]
 }
 
@@ -51,6 +61,10 @@ pub(crate) fn responses() -> Vec<(&'static str, Response)> {
         envelopes: vec![ByteBuf::from([1, 2, 3]), ByteBuf::from([4])],
         next: Some(RecordId::from_bytes([0xcd; 32])),
     };
+    let heads = Heads {
+        envelopes: vec![ByteBuf::from([1, 2, 3])],
+        next: Some(place()),
+    };
     let records = vec![Some(ByteBuf::from([1, 2, 3])), None];
     vec![
         ("response-hello", Response::Hello(hello())),
@@ -59,6 +73,7 @@ pub(crate) fn responses() -> Vec<(&'static str, Response)> {
         ("response-records", Response::Records(records)),
         ("response-holds", Response::Holds(vec![true, false])),
         ("response-busy", Response::Busy(1500)),
+        ("response-heads", Response::Heads(heads)),
     ]
 }
 

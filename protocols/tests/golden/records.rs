@@ -7,6 +7,9 @@ use ggen_protocols::record::{
 };
 use serde_bytes::ByteArray;
 
+#[path = "documents.rs"]
+pub(crate) mod documents;
+
 /// The public key of RFC 8032 §7.1, test 1. Its seed is only in the tests that sign.
 pub(crate) const KEY: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
 
@@ -175,7 +178,7 @@ fn opaque() -> Opaque {
     cbor::decode(&bytes.concat(), 100).unwrap()
 }
 
-/// The golden records, by the names of their files; the last three follow the first in one feed.
+/// The golden records, by the names of their files; those in the namespace of the bare key stand in one feed.
 pub(crate) fn records() -> Vec<(&'static str, Record)> {
     let previous = |byte| Some(RecordId::from_bytes([byte; 32]));
     let later = |seq, body| Record {
@@ -187,11 +190,13 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
         kind: 1000,
         body: opaque(),
     };
-    vec![
+    let mut all = vec![
         ("publish-least", first(Body::Publish(Box::new(least())))),
         ("publish", later(2, Body::Publish(Box::new(full())))),
         ("state-yank", later(3, Body::State(yank()))),
         ("state-info", later(4, Body::State(edit()))),
         ("unknown-kind", later(5, other)),
-    ]
+    ];
+    all.extend(documents::records());
+    all
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use ggen_marketplace::assemble::{Home, Layout};
+use ggen_marketplace::assemble::{Founding, Home, Layout};
 use ggen_marketplace::control::Client;
 use ggen_marketplace::node::{Config, Fetched, Published, Wanted};
 use ggen_marketplace::protocols::hash::ContentHash;
@@ -116,6 +116,8 @@ impl Nodes {
     ) -> anyhow::Result<&DemoNode> {
         let layout = Layout::at(&place.0.join(letter.to_string()))?;
         layout.init(None)?;
+        // These keys are thrown away in the end: nobody will want to recover them.
+        layout.found(&Founding::Bare, None)?.finish()?;
         let mut config = Config {
             bootstrap,
             mdns: false,
@@ -201,7 +203,7 @@ async fn publish(
     measured: &mut Measured,
 ) -> anyhow::Result<Vec<Published>> {
     let (a, b) = (nodes.node('a')?, nodes.node('b')?);
-    let signer = Signer::of(&a.layout)?;
+    let signer = Signer::of(&a.layout, None, &a.client, output).await?;
     let mut published = Vec::new();
     for (name, files) in NAMES.into_iter().zip(PACKAGES) {
         let dir = place.0.join("packages").join(name);
@@ -325,6 +327,7 @@ fn how_to_go_on(nodes: &Nodes, exit: bool) -> String {
     }
     add("A node of your own:");
     let commands = [
+        ("init", "once, to become a publisher"),
         ("up", "in one terminal; `market status` lists its addresses"),
         (
             "publish PATH",

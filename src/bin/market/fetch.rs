@@ -50,9 +50,12 @@ pub(crate) async fn run(args: Args, layout: &Layout, output: Output) -> anyhow::
             (false, peers) => format!("from {peers} peers in {} ms", fetched.millis),
         };
         let Fetched {
-            package, sha256, ..
+            package,
+            sha256,
+            owner,
+            ..
         } = fetched;
-        format!("fetched  {package}  {size}  {from}\n{sha256}\n")
+        format!("fetched  {package}  {size}  {from}\nof {owner}\n{sha256}\n")
     })
 }
 

@@ -3,6 +3,7 @@
 use ggen_marketplace::assemble::Layout;
 use ggen_marketplace::control::{PackageInfo, VersionInfo};
 use ggen_marketplace::protocols::id::{IdError, PackageName, split_namespace};
+use ggen_marketplace::registry::policy::OwnerStatus;
 
 use crate::access::Access;
 use crate::output::{Output, Shown, bytes, table};
@@ -40,6 +41,9 @@ fn shown(info: &PackageInfo) -> String {
     let mut facts = vec![
         ("package", info.name.clone()),
         ("owner", info.owner.clone()),
+        ("label", info.label.clone().unwrap_or_default()),
+        ("trust", info.badge.clone()),
+        ("status", status(info)),
         ("description", info.description.clone()),
         ("license", info.license.clone()),
         ("repository", info.repository.clone().unwrap_or_default()),
@@ -60,6 +64,14 @@ fn shown(info: &PackageInfo) -> String {
     text
 }
 
+/// Only what is not as usual is worth a line.
+fn status(info: &PackageInfo) -> String {
+    match info.status {
+        OwnerStatus::Active => String::new(),
+        other => other.to_string(),
+    }
+}
+
 fn version(version: &VersionInfo) -> Vec<String> {
     let mut states = Vec::new();
     for (holds, word) in [
@@ -70,12 +82,20 @@ fn version(version: &VersionInfo) -> Vec<String> {
             version.unsound.is_some(),
             "withheld: not what its record says",
         ),
+        (
+            version.withheld.is_some() && !version.conflicted,
+            "withheld",
+        ),
+        (version.pinned, "used here"),
     ] {
         if holds {
             states.push(word);
         }
     }
     let mut state = states.join(", ");
+    if let Some(why) = version.withheld.as_ref().filter(|_| !version.conflicted) {
+        state.push_str(&format!(" ({})", Shown::new(why)));
+    }
     if !version.note.is_empty() {
         state.push_str(&format!(" ({})", Shown::new(&version.note)));
     }

@@ -2,18 +2,27 @@
 
 mod access;
 mod demo;
+mod evidence;
 mod fetch;
 mod info;
 mod init;
+mod key;
+mod namespace;
 mod output;
+mod owner;
+mod passphrase;
 mod peers;
+mod pins;
 mod prepare;
 mod publish;
+mod recover;
 mod search;
 mod service;
 mod sign;
 mod status;
+mod trust;
 mod up;
+mod use_;
 mod verify;
 mod yank;
 
@@ -24,6 +33,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use ggen_marketplace::assemble::Layout;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
 
 use output::Output;
@@ -44,8 +54,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Makes the keys of a home
+    /// Makes the keys of a home and founds its namespace
     Init(init::Args),
+    /// Makes, lists, moves, unlocks and replaces keys
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Tells and changes who may publish in a namespace
+    #[command(subcommand)]
+    Owner(owner::Command),
+    /// Takes a namespace back with its recovery key, read from standard input
+    Recover(recover::Args),
     /// Runs a node until it is interrupted
     Up(up::Args),
     /// Shows the whole story with three nodes on this machine
@@ -62,6 +80,9 @@ enum Command {
     Yank(yank::Args),
     /// Takes a yank back
     Unyank(yank::UnyankArgs),
+    Use(use_::Args),
+    Trust(trust::Args),
+    Evidence(evidence::Args),
     /// Lists the peers that the running node is connected to
     Peers,
     /// Tells how the node is doing
@@ -88,6 +109,13 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return wrong_usage(&error),
     };
+    // What is in memory may be a key: no crash leaves it on a disk.
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    // Where that is not allowed, the system's own setting stands.
+    setrlimit(Resource::Core, none).unwrap_or_default();
     start_log(&cli.command);
     let output = Output::new(cli.json);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -134,13 +162,19 @@ async fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
 
 async fn once(command: Command, layout: &Layout, output: Output) -> anyhow::Result<()> {
     match command {
-        Command::Init(args) => init::run(args, layout, output),
+        Command::Init(args) => init::run(args, layout, output).await,
+        Command::Key(command) => key::run(command, layout, output).await,
+        Command::Owner(command) => owner::run(command, layout, output).await,
+        Command::Recover(args) => recover::run(args, layout, output).await,
         Command::Publish(args) => publish::run(args, layout, output).await,
         Command::Search(args) => search::run(args, layout, output).await,
         Command::Info(args) => info::run(args, layout, output).await,
         Command::Fetch(args) => fetch::run(args, layout, output).await,
         Command::Yank(args) => yank::run(args.into(), layout, output).await,
         Command::Unyank(args) => yank::run(args.into(), layout, output).await,
+        Command::Use(args) => use_::run(args, layout, output).await,
+        Command::Trust(args) => trust::run(args, layout, output).await,
+        Command::Evidence(args) => evidence::run(args, layout, output).await,
         Command::Peers => peers::run(layout, output).await,
         Command::Status => status::run(layout, output).await,
         Command::Verify => verify::run(layout, output).await,

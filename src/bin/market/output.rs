@@ -4,10 +4,11 @@ use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use ggen_marketplace::control::explain;
+use ggen_marketplace::control::{ControlError, explain};
 use ggen_marketplace::protocols::id::OwnerId;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 /// Most characters that are shown of one foreign text.
 const SHOWN_CHARS_MAX: usize = 256;
@@ -31,10 +32,23 @@ impl Output {
         value: &T,
         human: impl FnOnce(&T) -> String,
     ) -> anyhow::Result<()> {
-        if self.json {
-            return print(&json_line(value)?);
-        }
-        print(&human(value))
+        // Some results are secrets.
+        let text = Zeroizing::new(match self.json {
+            true => json_line(value)?,
+            false => human(value),
+        });
+        print(&text)
+    }
+
+    /// Asks for something on standard error, without ending the line.
+    #[allow(clippy::print_stderr)]
+    pub(crate) fn prompt(self, text: &str) {
+        eprint!("{text}");
+    }
+
+    /// Prints text that is the result itself, such as a file.
+    pub(crate) fn raw(self, text: &str) -> anyhow::Result<()> {
+        print(text)
     }
 
     /// Prints a line for people; nothing where programs read.
@@ -51,10 +65,20 @@ impl Output {
         eprintln!("{}", Shown::whole(&note.to_string()));
     }
 
-    /// Prints in one line why the command failed.
+    /// Prints in one line why the command failed, and below it what the user may choose from, if that is why.
     #[allow(clippy::print_stderr)]
     pub(crate) fn error(self, error: &anyhow::Error) {
         eprintln!("error: {}", Shown::whole(&explain(error.as_ref())));
+        let failed = error.chain().find_map(|cause| match cause.downcast_ref() {
+            Some(ControlError::Failed(failure)) => Some(failure),
+            _ => None,
+        });
+        for choice in failed
+            .map(|failure| failure.choices.as_slice())
+            .unwrap_or_default()
+        {
+            eprintln!("{}", Shown::whole(choice));
+        }
     }
 
     /// A bar that counts `unit`s up to `length`, where somebody watches; it must be finished or dropped.

@@ -7,7 +7,7 @@ use futures::{StreamExt, stream};
 use ggen_marketplace::assemble::Layout;
 use ggen_marketplace::control::{Client, explain};
 use ggen_marketplace::node::Published;
-use ggen_marketplace::protocols::id::{PackageName, parse_version};
+use ggen_marketplace::protocols::id::{Label, PackageName, parse_version};
 use indicatif::ProgressBar;
 use semver::Version;
 use serde::Serialize;
@@ -16,10 +16,9 @@ use tokio::task::spawn_blocking;
 use crate::Told;
 use crate::Usage;
 use crate::access::Access;
-use crate::init;
 use crate::output::{Output, Shown, Unit, bytes};
 use crate::prepare::{Named, Prepared, prepare};
-use crate::sign::Signer;
+use crate::sign::{Signer, identity};
 
 /// Packages that are read and checked ahead of the one being published: enough for all cores of a small
 /// machine, few enough to hold packed directories in memory.
@@ -37,6 +36,9 @@ pub(crate) struct Args {
     /// Version of a file of any kind
     #[arg(long, requires = "name", value_parser = parse_version)]
     version: Option<Version>,
+    /// Key to sign with, of those that `market key list` tells [default: the first]
+    #[arg(long, value_name = "LABEL")]
+    key: Option<Label>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -64,12 +66,21 @@ pub(crate) async fn run(args: Args, layout: &Layout, output: Output) -> anyhow::
         let why = "--name and --version name one file: give one PATH with them";
         return Err(Usage(why.to_owned()).into());
     }
-    init::tell(&layout.init(None)?, output);
-    let signer = Signer::of(layout)?;
+    // Says that there is no key before anything is opened or waited for.
+    identity(layout, args.key.as_ref())?;
     let access = Access::open(layout).await?;
-    let report = publish_all(args.paths, named, &signer, access.client(), output).await;
+    let done = async {
+        let signer = Signer::of(layout, args.key.as_ref(), access.client(), output).await?;
+        let report = publish_all(args.paths, named, &signer, access.client(), output).await?;
+        if report.published > 0 {
+            signer.witness(access.client(), output).await;
+        }
+        anyhow::Ok((report, signer))
+    };
+    let done = done.await;
     access.close().await?;
-    finish(report?, &signer, output)
+    let (report, signer) = done?;
+    finish(report, &signer, output)
 }
 
 async fn publish_all(

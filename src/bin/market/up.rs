@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// Most bytes that mirroring may bring in, such as 500MiB
     #[arg(long, value_name = "BYTES", default_value = "10GiB")]
     mirror_limit: ByteCount,
+    /// Room for the records of owners whom you have nothing to do with, such as 500MiB; beyond it, whole owners go
+    #[arg(long, value_name = "BYTES", default_value = "1GiB")]
+    stranger_limit: ByteCount,
     /// Swarm to join; a home stays in the one it began with [default: main]
     #[arg(long, value_name = "NAME")]
     network: Option<NetworkName>,
@@ -88,6 +91,9 @@ pub(crate) async fn run(args: Args, layout: &Layout, output: Output) -> anyhow::
     // Taken before the start, so that an interruption from now on ends in order.
     let mut interrupts = Interrupts::new()?;
     init::tell(&layout.init(args.network.as_ref())?, output);
+    if layout.identities()?.is_empty() {
+        output.note("this home has no identity: it finds, fetches and mirrors; to publish, run `market init`");
+    }
     let home = match take(layout).await? {
         Taken::Free(home) => home,
         Taken::Running(client) => return Err(in_use(layout, client).await),
@@ -138,6 +144,7 @@ fn config(args: Args) -> Config {
             Keep::All => Mirror::All,
         },
         mirror_bytes_max: args.mirror_limit.0,
+        pool_bytes_max: args.stranger_limit.0,
         ..Config::default()
     };
     if !args.listen.is_empty() {

@@ -3,7 +3,7 @@
 use anyhow::bail;
 use ggen_marketplace::assemble::Layout;
 use ggen_marketplace::control::Client;
-use ggen_marketplace::protocols::id::{PackageId, PackageName};
+use ggen_marketplace::protocols::id::{Label, PackageId, PackageName};
 use ggen_marketplace::protocols::record::{Body, State};
 use serde::Serialize;
 
@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// Why, for those who used it
     #[arg(long, default_value = "")]
     reason: String,
+    /// Key to sign with, of those that `market key list` tells [default: the first]
+    #[arg(long, value_name = "LABEL")]
+    key: Option<Label>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -26,6 +29,9 @@ pub(crate) struct UnyankArgs {
     /// `NAME@VERSION`
     #[arg(value_name = "NAME@VERSION")]
     package: PackageId,
+    /// Key to sign with, of those that `market key list` tells [default: the first]
+    #[arg(long, value_name = "LABEL")]
+    key: Option<Label>,
 }
 
 /// What is to be done to a version.
@@ -34,6 +40,7 @@ pub(crate) struct Wish {
     package: PackageId,
     yanked: bool,
     note: String,
+    key: Option<Label>,
 }
 
 impl From<Args> for Wish {
@@ -42,6 +49,7 @@ impl From<Args> for Wish {
             package: args.package,
             yanked: true,
             note: args.reason,
+            key: args.key,
         }
     }
 }
@@ -52,6 +60,7 @@ impl From<UnyankArgs> for Wish {
             package: args.package,
             yanked: false,
             note: String::new(),
+            key: args.key,
         }
     }
 }
@@ -67,7 +76,7 @@ struct Done {
 
 pub(crate) async fn run(wish: Wish, layout: &Layout, output: Output) -> anyhow::Result<()> {
     let access = Access::open(layout).await?;
-    let done = set(&wish, layout, access.client()).await;
+    let done = set(&wish, layout, access.client(), output).await;
     access.close().await?;
     output.result(&done?, |done| {
         let word = if done.yanked { "yanked" } else { "unyanked" };
@@ -78,8 +87,13 @@ pub(crate) async fn run(wish: Wish, layout: &Layout, output: Output) -> anyhow::
     })
 }
 
-async fn set(wish: &Wish, layout: &Layout, client: &Client) -> anyhow::Result<Done> {
-    let signer = Signer::of(layout)?;
+async fn set(
+    wish: &Wish,
+    layout: &Layout,
+    client: &Client,
+    output: Output,
+) -> anyhow::Result<Done> {
+    let signer = Signer::of(layout, wish.key.as_ref(), client, output).await?;
     let id = &wish.package;
     let name: PackageName = id.name.parse()?;
     // Without a namespace, one's own package of that name is meant, whoever else has one.
@@ -114,6 +128,7 @@ async fn set(wish: &Wish, layout: &Layout, client: &Client) -> anyhow::Result<Do
         ..before
     };
     done.record = Some(signer.submit(client, &Body::State(state)).await?);
+    signer.witness(client, output).await;
     Ok(done)
 }
 

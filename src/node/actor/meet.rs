@@ -9,7 +9,7 @@ use tokio::time::sleep_until;
 
 use super::{
     ANSWERS_PER_PEER_MAX, Actor, BATCH_MESSAGES_MAX, BUSY_MS, Done, HEARD_BYTES_MAX, HEARD_MAX,
-    Net, Peer, Purpose,
+    Net, Peer, Purpose, RATE_PAUSE_MS,
 };
 use crate::Result;
 use crate::node::admit::Gossiped;
@@ -133,9 +133,12 @@ impl Actor {
             Request::Hello(hello) => Some(hello.root),
             _ => None,
         };
+        let may = net.peers.get_mut(&peer).is_none_or(Peer::may_ask);
+        let pause_ms = if may { BUSY_MS } else { RATE_PAUSE_MS };
         let room = net
             .peers
             .get(&peer)
+            .filter(|_| may)
             .and_then(|peer| peer.answers.clone().try_acquire_owned().ok())
             .zip(net.answers.clone().try_acquire_owned().ok());
         if let Some((of_peer, of_all)) = room {
@@ -144,10 +147,10 @@ impl Actor {
             self.jobs.spawn(async move {
                 let response = sync::answer(&shared, request, &addresses).await;
                 drop(of_peer);
-                (Done::Answered(reply, response), Some(of_all))
+                (Done::Answered(peer, reply, response), Some(of_all))
             });
         } else {
-            net.swarm.answer(reply, Response::Busy(BUSY_MS));
+            net.swarm.answer(reply, Response::Busy(pause_ms));
         }
         if let Some(root) = told {
             self.reconcile(Input::Told { peer, root });
@@ -317,8 +320,19 @@ impl Actor {
             }),
             Effect::Finished { peer, outcome } => {
                 tracing::debug!(%peer, ?outcome, "reconciled");
-                if let Some(peer) = net.peers.get_mut(&peer) {
-                    peer.in_sync = outcome == Outcome::InSync;
+                let Some(one) = net.peers.get_mut(&peer) else {
+                    return;
+                };
+                one.in_sync = outcome == Outcome::InSync;
+                // Its heads are about what is here only now; later ones come by gossip.
+                if one.in_sync && !std::mem::replace(&mut one.told_heads, true) {
+                    let network = net.network.clone();
+                    self.jobs.spawn(async move {
+                        if let Err(error) = sync::gather_heads(&shared, &network, peer).await {
+                            tracing::warn!(%error, "heads could not be stored");
+                        }
+                        (Done::Heads, None)
+                    });
                 }
             }
             Effect::WakeAt(moment) => {

@@ -1,14 +1,15 @@
-//! What the loop keeps of one peer: how much it may still say.
+//! What the loop keeps of one peer: how much it may still say and ask.
+//!
+//! What is beyond is not lost. Gossip that is not taken comes by reconciliation, and whoever asks too much is told
+//! when to come again.
 
 use std::sync::Arc;
 
+use ggen_protocols::limits;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
-/// Gossiped messages that a peer may send at once, and how many it may send per second from then on. What is
-/// beyond is not lost: it comes by reconciliation. Peers of this machine and of private networks are exempt.
-const BURST: f64 = 500.0;
-const PER_SECOND: f64 = 50.0;
+use crate::node::rate::Bucket;
+
 /// One connected peer.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -16,37 +17,59 @@ pub(super) struct Peer {
     pub(super) answers: Arc<Semaphore>,
     /// Whether both knew the same when they last met.
     pub(super) in_sync: bool,
-    /// Whether it is exempt from the message rate.
-    near: bool,
-    tokens: f64,
-    filled_at: Instant,
+    /// Whether it was asked for the heads that it keeps.
+    pub(super) told_heads: bool,
+    /// What bounds it; nothing for peers of this machine and of private networks.
+    bounds: Option<Bounds>,
+}
+
+#[derive(Debug)]
+struct Bounds {
+    messages: Bucket,
+    questions: Bucket,
+    bytes: Bucket,
 }
 
 impl Peer {
     pub(super) fn new(answers_max: usize, near: bool) -> Self {
+        let bounds = || Bounds {
+            messages: Bucket::new(
+                limits::PEER_MESSAGES_BURST,
+                limits::PEER_MESSAGES_PER_SECOND,
+            ),
+            questions: Bucket::new(
+                limits::PEER_QUESTIONS_BURST,
+                limits::PEER_QUESTIONS_PER_SECOND,
+            ),
+            bytes: Bucket::new(limits::PEER_BYTES_BURST, limits::PEER_BYTES_PER_SECOND),
+        };
         Self {
             answers: Arc::new(Semaphore::new(answers_max)),
             in_sync: false,
-            near,
-            tokens: BURST,
-            filled_at: Instant::now(),
+            told_heads: false,
+            bounds: (!near).then(bounds),
         }
     }
 
-    /// Whether it may send one more message now.
+    /// Whether it may send one more gossiped message now.
     pub(super) fn may_gossip(&mut self) -> bool {
-        if self.near {
-            return true;
+        self.bounds
+            .as_mut()
+            .is_none_or(|bounds| bounds.messages.take(1))
+    }
+
+    /// Whether it may ask one more question now.
+    pub(super) fn may_ask(&mut self) -> bool {
+        self.bounds
+            .as_mut()
+            .is_none_or(|bounds| bounds.bytes.has_some() && bounds.questions.take(1))
+    }
+
+    /// Notes that it was answered with this many bytes.
+    pub(super) fn was_sent(&mut self, bytes: u64) {
+        if let Some(bounds) = &mut self.bounds {
+            bounds.bytes.owe(bytes);
         }
-        let now = Instant::now();
-        let filled = now.duration_since(self.filled_at).as_secs_f64() * PER_SECOND;
-        self.tokens = BURST.min(self.tokens + filled);
-        self.filled_at = now;
-        let may = self.tokens >= 1.0;
-        if may {
-            self.tokens -= 1.0;
-        }
-        may
     }
 }
 
@@ -57,18 +80,24 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_stranger_may_burst_and_then_keep_its_rate() {
+    async fn a_stranger_is_bounded_in_messages_questions_and_bytes() {
         let mut peer = Peer::new(1, false);
-        let burst = (0..2000).filter(|_| peer.may_gossip()).count();
-        assert_eq!(burst, 500);
-        tokio::time::advance(Duration::from_secs(2)).await;
-        let later = (0..2000).filter(|_| peer.may_gossip()).count();
-        assert_eq!(later, 100);
+        let burst = (0..2000).filter(|_| peer.may_gossip()).count() as u64;
+        assert_eq!(burst, limits::PEER_MESSAGES_BURST);
+        let burst = (0..5000).filter(|_| peer.may_ask()).count() as u64;
+        assert_eq!(burst, limits::PEER_QUESTIONS_BURST);
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert!(peer.may_ask());
+        peer.was_sent(limits::PEER_BYTES_BURST);
+        assert!(!peer.may_ask(), "what it was sent counts");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(peer.may_ask());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_neighbour_has_no_rate() {
+    async fn a_neighbour_is_not_bounded() {
         let mut peer = Peer::new(1, true);
-        assert!((0..5000).all(|_| peer.may_gossip()));
+        peer.was_sent(2 * limits::PEER_BYTES_BURST);
+        assert!((0..5000).all(|_| peer.may_gossip() && peer.may_ask()));
     }
 }

@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used)]
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ggen_protocols::owner::{Mark, NamespaceDocument, SCOPE_ALL};
+use ggen_protocols::record::Head;
 use serde_bytes::ByteBuf;
 
 use super::*;
+use crate::crypto::PrivateKey;
 use crate::registry::local::OpenOptions;
 use crate::testing::cluster::author;
 use crate::testing::memory::MemoryRegistry;
@@ -26,6 +29,10 @@ async fn judged(door: &Door, messages: &[Vec<u8>]) -> Vec<Judgement> {
         Gossiped::Large(id) => panic!("{id} is not large"),
     };
     answers.into_iter().map(judgement).collect()
+}
+
+async fn verified(door: &Door, record: &Verified<Record>) -> Result<Verified<Record>, Refusal> {
+    door.verify(record.envelope().clone()).await.unwrap()
 }
 
 async fn count(door: &Door) -> u64 {
@@ -172,16 +179,138 @@ async fn what_a_user_signs_is_refused_with_the_reason() {
     let bob = author(2);
     let body = alice.publish("demo@1.0.0", "x").content().body.clone();
     let foreign = alice.write_in(bob.owner(), body);
-    let error = door.verify(foreign.envelope().clone()).await.unwrap_err();
+    let error = verified(&door, &foreign).await.unwrap_err();
     assert!(matches!(error, Refusal::Unauthorised { .. }), "{error}");
     let mut late = author(3);
     late.time_ms += 3_600_000;
     let late = late.publish("demo@1.0.0", "x");
-    let error = door.verify(late.envelope().clone()).await.unwrap_err();
+    let error = verified(&door, &late).await.unwrap_err();
     assert!(matches!(error, Refusal::FutureDated { .. }), "{error}");
     let good = author(4).publish("demo@1.0.0", "x");
+    assert_eq!(verified(&door, &good).await.unwrap().id(), good.id());
+}
+
+/// The acl record by which the bare key number 1 lets number 2 publish everything.
+fn delegation() -> Bytes {
+    let [root, delegate] = [1, 2].map(|number| PrivateKey::from_seed([number; 32]));
+    let owner = OwnerId::of_key(NetworkId::main(), root.public());
+    let mut document = NamespaceDocument::implicit(root.public());
+    document
+        .publishers
+        .push((delegate.public(), vec![SCOPE_ALL.to_owned()]));
+    document.publishers.sort();
+    document.mark = Mark::Reason("a second publisher".to_owned());
+    let record = Record {
+        owner: Some(owner),
+        seq: 1,
+        previous: Some(RecordId::from_bytes(*owner.as_bytes())),
+        time_ms: 0,
+        body: Body::Acl(Box::new(document)),
+    };
+    root.seal(record.draft(NetworkId::main(), root.public()).unwrap())
+}
+
+#[tokio::test]
+async fn a_record_waits_for_the_document_that_names_its_signer() {
+    let door = door(system_clock);
+    let owner = author(1).owner();
+    let mut delegate = author(2);
+    let body = author(2).publish("demo@1.0.0", "x").content().body.clone();
+    let early = announced(delegate.write_in(owner, body).envelope());
     assert_eq!(
-        door.verify(good.envelope().clone()).await.unwrap().id(),
-        good.id()
+        judged(&door, std::slice::from_ref(&early)).await,
+        [Judgement::Ignore]
     );
+    assert_eq!(count(&door).await, 0);
+    // Documents carry no time, and are passed on all the same.
+    let document = announced(&delegation());
+    assert_eq!(judged(&door, &[document]).await, [Judgement::Accept]);
+    assert_eq!(count(&door).await, 2, "the record was offered again");
+    assert_eq!(judged(&door, &[early]).await, [Judgement::Ignore]);
+    let owners = door.catalogue.owners_of(&"demo".parse().unwrap()).await;
+    assert_eq!(owners.unwrap(), [owner]);
+}
+
+#[tokio::test]
+async fn a_document_that_fits_nowhere_is_held_against_its_sender() {
+    let door = door(system_clock);
+    assert_eq!(
+        judged(&door, &[announced(&delegation())]).await,
+        [Judgement::Accept]
+    );
+    // Signed by the delegate, who may not change who may publish.
+    let signed = Signed::from_envelope(delegation()).unwrap();
+    let record = signed.trust_stored(NetworkId::main()).unwrap();
+    let mallory = PrivateKey::from_seed([2; 32]);
+    let draft = record.content().draft(NetworkId::main(), mallory.public());
+    let forged = announced(&mallory.seal(draft.unwrap()));
+    assert_eq!(judged(&door, &[forged]).await, [Judgement::Reject]);
+    assert_eq!(count(&door).await, 1);
+}
+
+/// A head of the namespace of the bare key number 1, signed by the key with this number.
+fn head(signer: u8, time_ms: u64, last: &Verified<Record>) -> Bytes {
+    let key = PrivateKey::from_seed([signer; 32]);
+    let subject = author(1).owner();
+    let head = Head {
+        subject,
+        acl: RecordId::from_bytes(*subject.as_bytes()),
+        feeds: vec![(last.key(), last.content().seq, last.id())],
+    };
+    let record = Record {
+        owner: None,
+        seq: 0,
+        previous: None,
+        time_ms,
+        body: Body::Head(Box::new(head)),
+    };
+    key.seal(record.draft(NetworkId::main(), key.public()).unwrap())
+}
+
+#[tokio::test]
+async fn a_head_tells_what_is_missing_and_is_no_part_of_the_set() {
+    let door = door(system_clock);
+    let mut alice = author(1);
+    let first = alice.publish("demo@1.0.0", "1");
+    let second = alice.publish("demo@1.1.0", "2");
+    judged(&door, &[announced(first.envelope())]).await;
+    let root = door.catalogue.root().await.unwrap();
+    let now = system_clock();
+    let unheard = author(3).witness().envelope().clone();
+    assert_eq!(
+        judged(&door, &[announced(&unheard)]).await,
+        [Judgement::Ignore]
+    );
+    let newest = announced(&head(1, now, &second));
+    let heads = [
+        (announced(&head(1, now - 1000, &second)), Judgement::Accept),
+        (newest.clone(), Judgement::Accept),
+        (newest, Judgement::Ignore),
+        (announced(&head(1, now - 2000, &first)), Judgement::Ignore),
+        (announced(&head(2, now, &first)), Judgement::Ignore),
+        (
+            announced(&head(1, now + 3_600_000, &first)),
+            Judgement::Ignore,
+        ),
+    ];
+    for (at, (message, expected)) in heads.into_iter().enumerate() {
+        assert_eq!(judged(&door, &[message]).await, [expected], "{at}");
+    }
+    assert_eq!(door.catalogue.root().await.unwrap(), root);
+    let sights = door.catalogue.sights(alice.owner()).await.unwrap();
+    assert_eq!(sights.len(), 1);
+    assert_eq!((sights[0].witness, sights[0].missing), (alice.key(), 1));
+    judged(&door, &[announced(second.envelope())]).await;
+    let sights = door.catalogue.sights(alice.owner()).await.unwrap();
+    assert_eq!(sights[0].missing, 0);
+}
+
+#[tokio::test]
+async fn an_old_head_says_nothing() {
+    let door = door(system_clock);
+    let first = author(1).publish("demo@1.0.0", "1");
+    let week_ms = 7 * 24 * 3_600_000;
+    let old = head(1, system_clock() - week_ms - 60_000, &first);
+    judged(&door, &[announced(&old)]).await;
+    assert_eq!(door.catalogue.sights(author(1).owner()).await.unwrap(), []);
 }

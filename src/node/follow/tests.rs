@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use ggen_protocols::hash::ContentHash;
 use ggen_protocols::id::{NetworkId, PackageId, PublicKey, RecordId, ReleaseKey};
+use ggen_protocols::message::HeadPlace;
 use ggen_protocols::metadata::PackageMetadata;
 use ggen_protocols::reconcile::fingerprint::{Branch, Prefix, Root};
 use ggen_protocols::record::{FeedHead, Record, Verified};
@@ -21,9 +22,11 @@ use crate::registry::Admission;
 use crate::registry::Admitted;
 use crate::registry::Audit;
 use crate::registry::Registry;
+use crate::registry::Sight;
 use crate::registry::Standing;
 use crate::registry::Totals;
 use crate::registry::Verdict;
+use crate::registry::Witnessed;
 use crate::search::IndexStats;
 use crate::search::SearchEngine;
 use crate::search::SearchError;
@@ -55,6 +58,7 @@ fn release(name: &str, version: &str) -> Release {
         note: String::new(),
         state: None,
         verdict: Verdict::Unchecked,
+        pinned: false,
         first_seen: chrono::DateTime::UNIX_EPOCH,
     }
 }
@@ -168,6 +172,22 @@ impl Catalogue for Books {
     }
 
     async fn admit_own(&self, _: Verified<Record>) -> Result<Admission> {
+        unreachable!("not asked")
+    }
+
+    async fn witness(&self, _: Verified<Record>) -> Result<Witnessed> {
+        unreachable!("not asked")
+    }
+
+    async fn heads(&self, _: Option<HeadPlace>, _: usize) -> Result<Vec<(HeadPlace, Bytes)>> {
+        unreachable!("not asked")
+    }
+
+    async fn sights(&self, _: OwnerId) -> Result<Vec<Sight>> {
+        unreachable!("not asked")
+    }
+
+    async fn documents(&self, _: OwnerId) -> Result<Vec<Bytes>> {
         unreachable!("not asked")
     }
 

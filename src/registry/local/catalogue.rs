@@ -1,27 +1,32 @@
 //! The records behind a `LocalRegistry`.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use ggen_protocols::id::{CanonicalName, NetworkId, OwnerId, PublicKey, RecordId};
+use ggen_protocols::message::HeadPlace;
 use ggen_protocols::reconcile::fingerprint::{Branch, Prefix, Root};
 use ggen_protocols::record::{FeedHead, Record, Verified};
-use redb::ReadableTableMetadata;
+use redb::{ReadableTable, ReadableTableMetadata};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use super::{LocalRegistry, joined};
 use crate::Result;
 use crate::crypto::StrictSignatures;
+use crate::db::Fault;
+use crate::registry::heads::not_a_head;
+use crate::registry::pool;
 use crate::registry::stored::{self, Source, Stored};
 use crate::registry::tables::{self, DECLINED, key};
 use crate::registry::view::{self, Package, Snapshot};
 use crate::registry::write::{self, Offer, Written};
 use crate::registry::{
-    Admission, Admitted, Audit, Catalogue, RegistryError, Release, Totals, Verdict, audit, sign,
-    tree,
+    Admission, Admitted, Audit, Catalogue, RegistryError, Release, Sight, Totals, Verdict,
+    Witnessed, audit, derive, heads, names, sign, tree,
 };
 
 /// Records that one job writes: enough that a path of the tree is touched once for many of them.
@@ -36,32 +41,40 @@ impl Catalogue for LocalRegistry {
     }
 
     fn own(&self) -> Vec<OwnerId> {
-        self.own.clone()
+        self.viewer().own.clone()
     }
 
     async fn admit(&self, records: Vec<Verified<Record>>) -> Result<Vec<Admission>> {
-        let mut jobs = Vec::with_capacity(records.len().div_ceil(RECORDS_PER_JOB));
+        let mut offered: Vec<_> = records.into_iter().enumerate().collect();
+        offered.sort_by_key(|(at, record)| (write::precedence(record.content()), *at));
+        let (places, records): (Vec<_>, Vec<_>) = offered.into_iter().unzip();
         let mut records = records.into_iter().peekable();
+        let mut jobs = Vec::with_capacity(places.len().div_ceil(RECORDS_PER_JOB));
         while records.peek().is_some() {
             jobs.push(records.by_ref().take(RECORDS_PER_JOB).collect::<Vec<_>>());
         }
-        let (max, clock) = (self.owner_records_max, self.clock);
         let write = |records: Vec<Verified<Record>>| async move {
-            let preparing = spawn_blocking(move || records.iter().map(Offer::of).collect());
+            let preparing = spawn_blocking(move || records.into_iter().map(Offer::of).collect());
             let offers = joined(preparing.await)?;
-            self.change(move |transaction| Ok(write::admit(transaction, offers, clock(), max)?))
+            let terms = self.terms();
+            self.change(move |transaction| Ok(write::admit(transaction, offers, terms)?))
                 .await
         };
         let written = stream::iter(jobs).map(write).buffered(JOBS_AT_A_TIME);
         let admissions: Vec<Vec<Admission>> = written.try_collect().await?;
-        Ok(admissions.into_iter().flatten().collect())
+        let mut answers = vec![Admission::Known; places.len()];
+        for (at, admission) in places.into_iter().zip(admissions.into_iter().flatten()) {
+            answers[at] = admission;
+        }
+        Ok(answers)
     }
 
     async fn admit_own(&self, record: Verified<Record>) -> Result<Admission> {
         let writer = self.own_writer();
         self.change(move |transaction| {
-            let is_new = sign::check_own(&Stored(transaction, writer.network), &record, None)?;
-            writer.write(transaction, is_new.then_some(&record), None)
+            let stored = Stored(transaction, writer.terms.network);
+            let is_new = sign::check_own(&stored, &record, None)?;
+            writer.write(transaction, is_new.then_some(record), None)
         })
         .await
     }
@@ -138,6 +151,98 @@ impl Catalogue for LocalRegistry {
             .await
     }
 
+    async fn witness(&self, head: Verified<Record>) -> Result<Witnessed> {
+        let (network, own) = (self.network, self.own());
+        self.change(move |transaction| {
+            let stored = Stored(transaction, network);
+            let said = heads::head_of(&head).ok_or_else(not_a_head)?;
+            let position = stored::last_position(&transaction.table(tables::CHANGES)?)?;
+            let written = |value| Written {
+                value,
+                position,
+                is_crowded: false,
+            };
+            let is_evicted = pool::is_evicted(transaction, said.subject)?;
+            if is_evicted || !heads::counts(&stored, &own, network, said.subject, head.key())? {
+                return Ok(written(Witnessed::Stranger));
+            }
+            let at = key::pair(said.subject, head.key().as_bytes());
+            let mut table = transaction.table(tables::HEADS)?;
+            let kept = table.get(at.as_slice()).map_err(Fault::from)?;
+            let kept = kept.map(|kept| Bytes::copy_from_slice(kept.value()));
+            let kept = kept.map(|kept| heads::stored(kept, network)).transpose()?;
+            if !heads::is_newer(&head, kept.as_ref()) {
+                return Ok(written(Witnessed::Older));
+            }
+            let envelope: &[u8] = head.envelope();
+            table.insert(at.as_slice(), envelope).map_err(Fault::from)?;
+            Ok(written(Witnessed::Newer))
+        })
+        .await
+    }
+
+    async fn heads(
+        &self,
+        after: Option<HeadPlace>,
+        limit: usize,
+    ) -> Result<Vec<(HeadPlace, Bytes)>> {
+        self.read(move |snapshot| {
+            let after = after.map(|(owner, witness)| key::pair(owner, witness.as_bytes()));
+            let from = after.clone().unwrap_or_default();
+            let table = snapshot.table(tables::HEADS)?;
+            let mut heads = Vec::new();
+            for row in table.range::<&[u8]>(from.as_slice()..)? {
+                let (at, envelope) = row?;
+                if heads.len() >= limit {
+                    break;
+                }
+                if after.as_deref() != Some(at.value()) {
+                    let owner = tables::read_owner_id(tables::HEADS, &at.value()[..32])?;
+                    let witness = tables::read_second(tables::HEADS, at.value())?;
+                    let place = (owner, PublicKey::from_bytes(witness));
+                    heads.push((place, Bytes::copy_from_slice(envelope.value())));
+                }
+            }
+            Ok(heads)
+        })
+        .await
+    }
+
+    async fn sights(&self, owner: OwnerId) -> Result<Vec<Sight>> {
+        let (network, clock) = (self.network, self.clock);
+        self.view(move |stored| {
+            let prefix = owner.as_bytes().as_slice();
+            let mut kept = BTreeMap::new();
+            stored::scan(
+                &stored.0.table(tables::HEADS)?,
+                prefix,
+                prefix,
+                |at, row| {
+                    let key = PublicKey::from_bytes(tables::read_second(tables::HEADS, at)?);
+                    let row = Bytes::copy_from_slice(row);
+                    kept.insert(key, heads::stored(row, network)?);
+                    Ok(true)
+                },
+            )?;
+            Ok(heads::sights(stored, owner, &kept, clock())?)
+        })
+        .await
+    }
+
+    async fn documents(&self, owner: OwnerId) -> Result<Vec<Bytes>> {
+        let network = self.network;
+        self.read(move |snapshot| {
+            let tables = (
+                snapshot.table(tables::DOCUMENTS)?,
+                snapshot.table(tables::RECORDS)?,
+            );
+            let records = derive::document_records(&tables.0, &tables.1, network, owner)?;
+            let envelopes = records.iter().map(|record| record.envelope().clone());
+            Ok(envelopes.collect())
+        })
+        .await
+    }
+
     async fn forked(&self, owner: OwnerId) -> Result<Vec<PublicKey>> {
         self.read(move |snapshot| {
             let owner = owner.as_bytes().as_slice();
@@ -169,16 +274,24 @@ impl Catalogue for LocalRegistry {
 
     async fn packages(&self, after: Option<Package>, limit: usize) -> Result<Vec<Package>> {
         self.read(move |snapshot| {
-            let slots = snapshot.table(tables::SLOTS)?;
-            stored::packages(&slots, after.as_ref(), limit)
+            // What was used here stays a package, whatever became of its owner.
+            let mut packages = Vec::new();
+            for rows in [tables::SLOTS, tables::CONTENTS] {
+                let releases = snapshot.table(rows)?;
+                packages.extend(stored::packages(&releases, after.as_ref(), limit)?);
+            }
+            packages.sort_unstable();
+            packages.dedup();
+            packages.truncate(limit);
+            Ok(packages)
         })
         .await
     }
 
     async fn owner_of(&self, namespace: Option<&str>, name: &CanonicalName) -> Result<OwnerId> {
         let (namespace, name) = (namespace.map(str::to_owned), name.clone());
-        let own = self.own.clone();
-        self.view(move |stored| view::owner_of(stored, &own, namespace.as_deref(), &name))
+        let viewer = self.viewer();
+        self.view(move |stored| names::owner_of(stored, &viewer, namespace.as_deref(), &name))
             .await
     }
 
@@ -186,7 +299,7 @@ impl Catalogue for LocalRegistry {
         let network = self.network;
         self.change(move |transaction| {
             let stored = Stored(transaction, network);
-            let Some(position) = stored.position(&record)?.filter(|at| *at != DECLINED) else {
+            let Some(position) = stored.position(&record)?.filter(|at| *at < DECLINED) else {
                 let what = format!("record {record}");
                 return Err(RegistryError::NotFound(what).into());
             };
@@ -195,10 +308,7 @@ impl Catalogue for LocalRegistry {
             let before = stored.verdict(&record)?;
             let position =
                 write::judge(transaction, record, package.as_deref(), &before, &verdict)?;
-            Ok(Written {
-                value: (),
-                position,
-            })
+            Ok(Written::at(position, ()))
         })
         .await
     }

@@ -141,11 +141,13 @@ async fn a_bare_name_of_several_owners_is_contested(
         neutral.resolve_version("http", &any).await.map(drop),
     ] {
         let error = super::refused(answer);
-        let RegistryError::Contested { owners: named, .. } = &error else {
+        let RegistryError::Contested(contested) = &error else {
             panic!("{error:?}");
         };
-        assert_eq!(named, &owners);
-        assert!(error.to_string().contains(&format!("{}/http", bob.owner())));
+        let shown = contested.claimants.shown.iter();
+        assert_eq!(shown.map(|one| one.owner).collect::<Vec<_>>(), owners);
+        let command = format!("market use http {}", bob.owner());
+        assert!(error.to_string().contains(&command), "{error}");
     }
     let text = bob.owner().to_string();
     let by_id = neutral.owner_of(Some(&text), &name("http")).await.unwrap();

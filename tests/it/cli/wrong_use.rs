@@ -186,7 +186,7 @@ fn key_files_that_others_may_read_or_nobody_can_are_refused() {
 
 #[test]
 fn a_home_that_cannot_be_made_is_named() {
-    let place = Place::new();
+    let place = Place::empty();
     // A file stands in the way: unlike permissions, that stops the administrator too.
     fs::write(place.path("home"), "").unwrap();
     let home = place.path("home");
@@ -198,7 +198,7 @@ fn a_home_that_cannot_be_made_is_named() {
 
 #[test]
 fn commands_that_look_do_not_make_a_home() {
-    let place = Place::new();
+    let place = Place::empty();
     for args in [
         &["search", "x"][..],
         &["status"],

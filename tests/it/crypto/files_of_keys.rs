@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Barrier;
 use std::thread;
 
-use ggen_marketplace::crypto::{CryptoError, PrivateKey};
+use ggen_marketplace::crypto::{CryptoError, Passphrase, PrivateKey};
 use tempfile::TempDir;
 
 use super::SEED;
@@ -126,6 +126,109 @@ fn what_is_no_private_file_is_refused() {
         assert!(error.contains(why), "{}: {error}", path.display());
     }
     assert!(!folder.join("nowhere").exists());
+}
+
+#[test]
+fn a_locked_key_opens_with_its_passphrase_only() {
+    let (_home, path) = home();
+    let key = PrivateKey::from_seed(SEED);
+    let passphrase: Passphrase = "correct horse".parse().unwrap();
+    key.save_new_locked(&path, &passphrase).unwrap();
+    assert_eq!(mode(&path), 0o600);
+    assert!(PrivateKey::is_locked(&path).unwrap());
+    let opened = PrivateKey::open(&path, Some(&passphrase)).unwrap();
+    assert_eq!(*opened.seed(), SEED);
+    for error in [
+        PrivateKey::load(&path).unwrap_err(),
+        PrivateKey::load_or_create(&path).unwrap_err(),
+    ] {
+        assert!(matches!(&error, CryptoError::Locked { path: Some(p) } if *p == path));
+        let said = error.to_string();
+        assert!(
+            said.contains("passphrase") && said.contains("me.pem"),
+            "{said}"
+        );
+    }
+    let error = PrivateKey::open(&path, Some(&"x".parse().unwrap())).unwrap_err();
+    assert!(matches!(&error, CryptoError::WrongPassphrase { path: Some(p) } if *p == path));
+    let error = key.save_new_locked(&path, &passphrase).unwrap_err();
+    assert!(matches!(error, CryptoError::File { .. }), "{error:?}");
+}
+
+#[test]
+fn a_plain_key_opens_with_any_passphrase_at_hand() {
+    let (_home, path) = home();
+    PrivateKey::from_seed(SEED).save_new(&path).unwrap();
+    assert!(!PrivateKey::is_locked(&path).unwrap());
+    let opened = PrivateKey::open(&path, Some(&"x".parse().unwrap())).unwrap();
+    assert_eq!(*opened.seed(), SEED);
+}
+
+#[test]
+fn a_folder_of_keys_that_others_may_write_in_is_refused() {
+    let (_home, path) = home();
+    PrivateKey::from_seed(SEED).save_new(&path).unwrap();
+    let folder = path.parent().unwrap();
+    for mode in [0o770, 0o702, 0o1777] {
+        fs::set_permissions(folder, Permissions::from_mode(mode)).unwrap();
+        let other = folder.join("other.pem");
+        for error in [
+            PrivateKey::load(&path).unwrap_err(),
+            PrivateKey::generate().save_new(&other).unwrap_err(),
+        ] {
+            assert!(
+                matches!(&error, CryptoError::OpenFolder { .. }),
+                "{error:?}"
+            );
+            let command = format!("chmod 700 {}", folder.display());
+            assert!(error.to_string().contains(&command), "{error}");
+        }
+        assert_eq!(names(folder), ["me.pem"]);
+    }
+    fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
+    assert!(PrivateKey::load(&path).is_ok());
+}
+
+#[test]
+fn a_passphrase_is_read_from_a_private_file() {
+    let (_home, key) = home();
+    PrivateKey::from_seed(SEED)
+        .save_new_locked(&key, &"a b".parse().unwrap())
+        .unwrap();
+    let path = key.with_file_name("passphrase");
+    let read = |content: &[u8], mode| {
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        Passphrase::read_file(&path)
+    };
+    for content in ["a b", "a b\n", "a b\r\n"] {
+        let passphrase = read(content.as_bytes(), 0o600).unwrap();
+        assert!(
+            PrivateKey::open(&key, Some(&passphrase)).is_ok(),
+            "{content:?}"
+        );
+    }
+    for content in [&b""[..], b"\n", b"a b\n\n", b"a\nb\n", b"\xff"] {
+        let error = read(content, 0o600).unwrap_err();
+        assert!(
+            matches!(error, CryptoError::BadPassphrase { .. }),
+            "{error:?}"
+        );
+    }
+    assert!(matches!(
+        read(b"a b", 0o644),
+        Err(CryptoError::Exposed { .. })
+    ));
+    fs::remove_file(&path).unwrap();
+    assert!(matches!(
+        Passphrase::read_file(&path),
+        Err(CryptoError::NoPassphrase { .. })
+    ));
+    let real = path.with_file_name("real");
+    fs::write(&real, "a b").unwrap();
+    symlink(&real, &path).unwrap();
+    let error = Passphrase::read_file(&path).unwrap_err().to_string();
+    assert!(error.contains("symbolic link"), "{error}");
 }
 
 #[test]

@@ -26,7 +26,8 @@ pub(crate) fn refused(sign: Sign<'_>) -> Vec<(&'static str, Vec<u8>)> {
     let sealed = |payload: Vec<u8>| envelope(key(), &payload, sign(network(), &payload));
     let mut all = envelopes(sign);
     all.extend(signatures(sign));
-    for (name, payload) in encodings().into_iter().chain(grammar()).chain(unknown()) {
+    let payloads = encodings().into_iter().chain(grammar()).chain(unknown());
+    for (name, payload) in payloads.chain(super::refused_documents::refused()) {
         all.push((name, sealed(payload)));
     }
     all

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use ggen_marketplace::crypto::PrivateKey;
+use ggen_protocols::catalogue::Namespace;
 use ggen_protocols::id::NetworkId;
 use ggen_protocols::record::{Body, Record, Refusal, Signed};
 use proptest::prelude::{Strategy, prop_assert, prop_assert_eq};
@@ -44,12 +45,17 @@ fn an_envelope_says_nothing_in_another_network() {
 fn a_payload_signed_by_another_key_is_another_record_without_rights() {
     let other = PrivateKey::from_seed([7; 32]);
     for (name, record) in records::records() {
+        if matches!(record.body, Body::Genesis(_) | Body::Head(_)) {
+            // Only its own root can sign the first, as its grammar says; the second is written in no namespace.
+            continue;
+        }
         let draft = record.draft(network(), other.public()).unwrap();
         let verified = verify(other.seal(draft)).unwrap();
         assert_ne!(verified.id(), verify(golden(name)).unwrap().id());
-        let refusal = verified.authorised().unwrap_err();
+        let owner = verified.namespace().unwrap();
+        let refusal = Namespace::new(network(), owner).admit(&verified);
         assert!(
-            matches!(refusal, Refusal::Unauthorised { .. }),
+            matches!(refusal, Err(Refusal::Unauthorised { .. })),
             "{refusal:?}"
         );
     }

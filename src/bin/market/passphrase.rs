@@ -1,0 +1,167 @@
+//! Passphrases: read from the file that `MARKET_PASSPHRASE_FILE` names, or asked on the terminal without showing
+//! them.
+
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use ggen_marketplace::assemble::{Identity, Layout};
+use ggen_marketplace::crypto::{Passphrase, PrivateKey};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use tokio::task::spawn_blocking;
+use zeroize::Zeroizing;
+
+use crate::output::Output;
+
+/// Names a file whose first line is the passphrase, guarded like a key.
+const FILE: &str = "MARKET_PASSPHRASE_FILE";
+/// Longest line that is read from a terminal, in bytes: a terminal gives no longer one.
+const LINE_BYTES_MAX: usize = 4096;
+
+/// What a new key is to be locked with; nothing for a plain one.
+pub(crate) async fn for_new_key(
+    plain: bool,
+    what: &str,
+    output: Output,
+) -> anyhow::Result<Option<Passphrase>> {
+    if plain {
+        return Ok(None);
+    }
+    if let Some(passphrase) = from_file()? {
+        return Ok(Some(passphrase));
+    }
+    if !is_terminal() {
+        output.note(format_args!(
+            "warning: {what} is stored without a passphrase: to lock it, run this on a terminal or set {FILE}"
+        ));
+        return Ok(None);
+    }
+    chosen(what, output).await.map(Some)
+}
+
+/// What a key that leaves this home is to be locked with.
+pub(crate) async fn for_export(what: &str, output: Output) -> anyhow::Result<Passphrase> {
+    if let Some(passphrase) = from_file()? {
+        return Ok(passphrase);
+    }
+    if !is_terminal() {
+        bail!(
+            "{what} would be written without a passphrase: set {FILE}, or say --plain to mean it"
+        );
+    }
+    chosen(what, output).await
+}
+
+/// What opens a locked key.
+pub(crate) async fn to_open(what: &str, output: Output) -> anyhow::Result<Passphrase> {
+    if let Some(passphrase) = from_file()? {
+        return Ok(passphrase);
+    }
+    if !is_terminal() {
+        bail!(
+            "{what} is locked: unlock it in the running node with `market key unlock`, \
+             set {FILE}, or run this on a terminal"
+        );
+    }
+    let text = ask(&format!("passphrase of {what}: "), output).await?;
+    Ok(Passphrase::new(text)?)
+}
+
+/// Opens an identity key, with its passphrase if it has one; returns that, too.
+pub(crate) async fn open(
+    layout: &Layout,
+    identity: &Identity,
+    output: Output,
+) -> anyhow::Result<(PrivateKey, Option<Passphrase>)> {
+    if !layout.is_locked(&identity.label)? {
+        return Ok((layout.open_key(identity, None)?, None));
+    }
+    let what = format!("the key `{}`", identity.label);
+    let passphrase = to_open(&what, output).await?;
+    let (layout, identity, given) = (layout.clone(), identity.clone(), passphrase.clone());
+    // Deriving the key from the passphrase takes a good part of a second.
+    let opened = spawn_blocking(move || layout.open_key(&identity, Some(&given))).await?;
+    Ok((opened?, Some(passphrase)))
+}
+
+#[allow(clippy::disallowed_methods)] // The command itself reads its environment.
+fn from_file() -> anyhow::Result<Option<Passphrase>> {
+    let Some(path) = std::env::var_os(FILE).map(PathBuf::from) else {
+        return Ok(None);
+    };
+    let read = Passphrase::read_file(&path);
+    Ok(Some(read.with_context(|| format!("cannot use {FILE}"))?))
+}
+
+/// Whether somebody is there to ask.
+fn is_terminal() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+async fn chosen(what: &str, output: Output) -> anyhow::Result<Passphrase> {
+    let first = ask(&format!("passphrase for {what}: "), output).await?;
+    if first.is_empty() {
+        bail!("the passphrase is empty: say --plain to store the key without one");
+    }
+    let passphrase = Passphrase::new(first.clone())?;
+    let second = ask("the same again: ", output).await?;
+    if first != second {
+        bail!("the two passphrases differ: nothing was made; run this again");
+    }
+    Ok(passphrase)
+}
+
+/// Asks for a line that is not shown.
+async fn ask(prompt: &str, output: Output) -> anyhow::Result<Zeroizing<String>> {
+    // Dropped with this future, so that an interruption does not leave the terminal mute.
+    let quiet = Quiet::begin().context("cannot hide what is typed")?;
+    output.prompt(prompt);
+    let line = spawn_blocking(read_line).await?;
+    drop(quiet);
+    output.prompt("\n");
+    line.context("cannot read the passphrase")
+}
+
+/// Reads a line without going through a buffer that nobody clears.
+fn read_line() -> io::Result<Zeroizing<String>> {
+    let mut line = Zeroizing::new(Vec::with_capacity(LINE_BYTES_MAX));
+    let mut piece = Zeroizing::new([0u8; LINE_BYTES_MAX]);
+    while line.last() != Some(&b'\n') {
+        let read = rustix::io::read(io::stdin().as_fd(), piece.as_mut_slice())?;
+        if read == 0 {
+            break;
+        }
+        if line.len() + read > LINE_BYTES_MAX {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the line is too long",
+            ));
+        }
+        line.extend_from_slice(&piece[..read]);
+    }
+    let text = std::str::from_utf8(&line);
+    let text = text.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no text"))?;
+    let text = text.trim_end_matches(['\n', '\r']);
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// A terminal that does not show what is typed, until this is dropped.
+struct Quiet(Termios);
+
+impl Quiet {
+    fn begin() -> io::Result<Self> {
+        let before = tcgetattr(io::stdin())?;
+        let mut quiet = before.clone();
+        quiet.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(io::stdin(), OptionalActions::Flush, &quiet)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        // The terminal may be gone.
+        tcsetattr(io::stdin(), OptionalActions::Now, &self.0).unwrap_or_default();
+    }
+}
