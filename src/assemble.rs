@@ -109,6 +109,7 @@ async fn start(
     let options = search::index::Options::default();
     let index = TantivySearchEngine::open(layout.index(), options).await?;
     let mut builder = Node::builder(registry.clone(), Arc::new(store), config)
+        .met_note(layout.met_note())
         .choices(registry)
         .search(Arc::new(index));
     if let Some(key) = transport {

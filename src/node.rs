@@ -3,6 +3,7 @@
 mod actor;
 mod admit;
 mod audit;
+mod caught_up;
 mod check;
 mod config;
 mod fetch;
@@ -40,6 +41,7 @@ use admit::Door;
 use fetch::{Blob, State};
 use publish::Look;
 
+pub use caught_up::CaughtUp;
 pub use config::{Config, Listen, Mirror};
 pub use spawn::{Builder, Running};
 pub use wanted::{Wanted, WantedVersion};
@@ -265,8 +267,7 @@ impl Node {
     /// # Errors
     /// [`NodeError::Stopped`].
     pub async fn peers(&self) -> Result<Vec<PeerStatus>> {
-        let (peers, _) = self.seen().await?;
-        Ok(peers)
+        Ok(self.seen().await?.peers)
     }
 
     /// How the node is doing.
@@ -274,7 +275,11 @@ impl Node {
     /// # Errors
     /// [`NodeError::Stopped`] and those of catalogue and store.
     pub async fn status(&self) -> Result<Status> {
-        let (peers, addresses) = self.seen().await?;
+        let Seen {
+            peers,
+            addresses,
+            caught_up,
+        } = self.seen().await?;
         let shared = &self.shared;
         let totals = shared.catalogue.totals().await?;
         let stats = shared.store.stats().await?;
@@ -293,6 +298,7 @@ impl Node {
             blobs: stats.blobs,
             blob_bytes: stats.bytes,
             peers: peers.len(),
+            caught_up,
             addresses,
             http: None,
             search_behind,
@@ -439,6 +445,8 @@ pub struct Status {
     pub blob_bytes: u64,
     /// Peers connected.
     pub peers: usize,
+    /// How far it has caught up with the nodes that it knows of.
+    pub caught_up: CaughtUp,
     /// Where it listens for peers.
     pub addresses: Vec<String>,
     /// Where it answers HTTP; filled in by who serves it.

@@ -10,6 +10,7 @@ pub mod local;
 pub(crate) mod names;
 pub mod policy;
 mod pool;
+mod settle;
 mod shelf;
 pub(crate) mod sign;
 mod stored;
@@ -26,7 +27,7 @@ pub use policy::{Choices, Claimants, Decision, KeyIdentity, OwnerStatus, OwnerTr
 #[cfg(feature = "testing")]
 pub(crate) use pool::forget::{ids_left, ids_max};
 #[cfg(feature = "testing")]
-pub(crate) use pool::{DECLINED_BYTES, RECORD_OVERHEAD_BYTES};
+pub(crate) use pool::{DECLINED_BYTES, record_bytes, records_room};
 #[cfg(feature = "testing")]
 pub(crate) use write::precedence;
 
@@ -165,7 +166,15 @@ pub trait Catalogue: Registry {
     async fn envelopes(&self, ids: Vec<RecordId>) -> Result<Vec<Option<Bytes>>>;
 
     /// The first `limit` changes after position `since`, in the order of admission.
+    ///
+    /// Of changes up to [`Catalogue::pruned`], those of records that are not held any more may be gone. Who
+    /// begins at 0 lacks nothing by that; who had come less far than that must begin there again.
     async fn changes(&self, since: u64, limit: usize) -> Result<Vec<Admitted>>;
+
+    /// Up to which position changes of records that are not held any more may be gone; 0 if none are.
+    async fn pruned(&self) -> Result<u64> {
+        Ok(0)
+    }
 
     /// The position of the last change; follows every commit.
     fn position(&self) -> watch::Receiver<u64>;

@@ -82,25 +82,22 @@ impl Slot {
         !self.others.is_empty()
     }
 
-    /// Adds a claim and says whether that changed anything.
-    pub fn merge(&mut self, claim: Claim) -> bool {
+    /// Adds a claim.
+    pub fn merge(&mut self, claim: Claim) {
         let known = self.claims().find(|known| known.content == claim.content);
         if known.is_some_and(|known| known.record <= claim.record) {
-            return false;
+            return;
         }
         let mut claims: Vec<_> = self
             .claims()
             .filter(|known| known.content != claim.content)
             .cloned()
             .collect();
-        let at = claims.partition_point(|known| known.record < claim.record);
-        claims.insert(at, claim);
+        claims.push(claim);
+        claims.sort_by_key(|known| known.record);
         claims.truncate(CLAIMS_MAX);
-        let others = claims.split_off(1);
-        let changed = others != self.others || claims[0] != self.first;
-        self.others = others;
+        self.others = claims.split_off(1);
         self.first = claims.swap_remove(0);
-        changed
     }
 }
 
@@ -162,10 +159,7 @@ pub struct Feed {
 impl Feed {
     /// Takes in another part of the same feed.
     pub fn merge(&mut self, other: Self) {
-        let rank = |head: &FeedHead| (head.seq, head.last);
-        if rank(&other.head) > rank(&self.head) {
-            self.head = other.head;
-        }
+        self.head = self.head.max(other.head);
         self.forked |= other.forked;
     }
 }
@@ -452,9 +446,7 @@ impl Meaning {
     pub fn merge(&mut self, fact: Fact) {
         match fact {
             Fact::Claim(key, claim) => match self.slots.entry(key) {
-                Entry::Occupied(slot) => {
-                    slot.into_mut().merge(claim);
-                }
+                Entry::Occupied(slot) => slot.into_mut().merge(claim),
                 Entry::Vacant(none) => {
                     none.insert(claim.into());
                 }

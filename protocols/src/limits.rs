@@ -109,6 +109,9 @@ pub const TRUST_HOPS_MAX: u8 = 3;
 pub const TRUST_EDGES_MAX: usize = 100_000;
 /// Feeds that one head record tells of: every publisher and as many retired keys.
 pub const HEAD_FEEDS_MAX: usize = PUBLISHERS_MAX + RETIRED_MAX;
+/// Claimants of one name that a lookup looks at, those that are vetoed not counted: who could be one of more than
+/// these is contested, as a name of two is.
+pub const CLAIMANTS_MAX: usize = 1024;
 /// How long a head record says anything, after its own time.
 pub const HEAD_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Gossiped messages that a peer may send at once, and per second from then on. Peers of the own machine and of

@@ -223,20 +223,17 @@ impl Trust {
         let vetoes = self.vetoes();
         let mut paths = Vec::new();
         for (anchor, settings) in &self.anchors {
-            let mut best: Option<Path> = None;
+            let mut found = Vec::new();
             self.walk(*anchor, *settings, &vetoes, |owners, weight| {
-                let is_better = |best: &Path| {
-                    let rank =
-                        |weight, owners: &[OwnerId]| (weight, std::cmp::Reverse(owners.len()));
-                    let (new, old) = (rank(weight, owners), rank(best.weight, &best.owners));
-                    new > old || (new == old && owners < best.owners.as_slice())
-                };
-                if owners.last() == Some(&subject) && best.as_ref().is_none_or(is_better) {
-                    best = Some(Path {
-                        weight,
-                        owners: owners.to_vec(),
-                    });
+                if owners.last() == Some(&subject) {
+                    let owners = owners.to_vec();
+                    found.push(Path { weight, owners });
                 }
+            });
+            let best = found.into_iter().min_by(|a, b| {
+                let shorter = a.owners.len().cmp(&b.owners.len());
+                let rank = b.weight.cmp(&a.weight).then(shorter);
+                rank.then_with(|| a.owners.cmp(&b.owners))
             });
             paths.extend(best);
         }
@@ -282,9 +279,7 @@ impl Trust {
                     longer.push(subject);
                     let at = (subject, endorsed.min(depth - 1), weight);
                     let known = next.entry(at).or_insert_with(|| longer.clone());
-                    if longer < *known {
-                        *known = longer;
-                    }
+                    *known = longer.min(std::mem::take(known));
                 }
             }
             layer = next;

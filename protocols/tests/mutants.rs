@@ -4,10 +4,8 @@
 //! `cargo test -p ggen-protocols --test mutants [-- WORD]`: those whose name contains the word, or all. The copy
 //! lies in a folder of the target directory and is built there, again and again with the same dependencies.
 //!
-//! These are mutants that somebody thought of. Those that a tool thinks of take hours:
-//! `cargo mutants -p ggen-protocols -f protocols/src/owner.rs -f protocols/src/catalogue.rs
-//! -f protocols/src/trust.rs -f protocols/src/view.rs --timeout 120 --cap-lints=true
-//! -- --lib --test worlds --test rules`.
+//! These are mutants that somebody thought of. Those that a tool thinks of, by `.ci/mutants.toml`, take more than half
+//! an hour and are a step of `.ci/long`.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::env;

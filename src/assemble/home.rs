@@ -131,6 +131,11 @@ impl Layout {
         self.dir.join("node.key")
     }
 
+    /// The file that is there if a node on this home has ever met another one.
+    pub fn met_note(&self) -> PathBuf {
+        self.dir.join("met")
+    }
+
     fn lock_path(&self) -> PathBuf {
         self.dir.join("lock")
     }

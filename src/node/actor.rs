@@ -8,6 +8,7 @@ mod meet;
 mod peer;
 
 use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::admit::Gossiped;
+use super::caught_up::{CaughtUp, Meetings};
 use super::fetch::{self, Blob, State};
 use super::network::{Network, Question};
 use super::publish::{self, Staging};
@@ -80,8 +82,15 @@ pub(super) struct Fetch {
     pub(super) reply: oneshot::Sender<fetch::Running>,
 }
 
-/// The connected peers, and where this node listens.
-pub(super) type Seen = (Vec<PeerStatus>, Vec<String>);
+/// What the loop knows of the network.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// The connected peers.
+    pub(super) peers: Vec<PeerStatus>,
+    /// Where this node listens.
+    pub(super) addresses: Vec<String>,
+    pub(super) caught_up: CaughtUp,
+}
 
 /// How others reach the loop. Each kind of command has a way of its own, so that none waits for room of another.
 #[derive(Debug, Clone)]
@@ -137,6 +146,8 @@ enum Done {
     Sync(Input),
     /// The heads of a peer were asked for.
     Heads,
+    /// It was noted that a peer was met.
+    Noted,
     /// The own root, read after a change.
     Root(Option<Input>),
 }
@@ -159,6 +170,9 @@ pub(super) struct Actor {
     writes: Arc<Semaphore>,
     fetches: Arc<Semaphore>,
     fetching: HashMap<ContentHash, fetch::Running>,
+    meetings: Meetings,
+    /// Where it is noted that a peer was met.
+    met_note: Option<PathBuf>,
     net: Option<Net>,
     stop: CancellationToken,
 }
@@ -188,6 +202,13 @@ struct Net {
     bans: tokio::time::Interval,
 }
 
+/// Whether this node has met a peer before, and where that is noted.
+#[derive(Debug, Default)]
+pub(super) struct Met {
+    pub(super) before: bool,
+    pub(super) note: Option<PathBuf>,
+}
+
 /// What the network needs to be started with.
 #[derive(Debug)]
 pub(super) struct Start {
@@ -203,6 +224,7 @@ impl Actor {
         shared: Arc<Shared>,
         waiting: Waiting,
         start: Option<Start>,
+        met: Met,
         stop: CancellationToken,
     ) -> Self {
         let position = shared.catalogue.position();
@@ -242,6 +264,8 @@ impl Actor {
             writes: Arc::new(Semaphore::new(WRITES_MAX)),
             fetches: Arc::new(Semaphore::new(FETCHES_MAX)),
             fetching: HashMap::new(),
+            meetings: Meetings::new(met.before),
+            met_note: met.note,
             net,
             stop,
         }
@@ -408,7 +432,7 @@ impl Actor {
             Done::Gossip(judged) => self.gossip_judged(judged),
             Done::Pulled(heard, judgement) => self.judge(&heard, judgement),
             Done::Sync(input) => self.reconcile(input),
-            Done::Heads => {}
+            Done::Heads | Done::Noted => {}
             Done::Root(input) => {
                 if let Some(net) = &mut self.net {
                     net.reading_root = false;
@@ -429,7 +453,11 @@ impl Actor {
 
     fn seen(&self) -> Seen {
         let Some(net) = &self.net else {
-            return (Vec::new(), Vec::new());
+            return Seen {
+                peers: Vec::new(),
+                addresses: Vec::new(),
+                caught_up: self.meetings.caught_up(std::iter::empty()),
+            };
         };
         let served = net.network.transfer.served();
         let peers = net
@@ -447,7 +475,11 @@ impl Actor {
                 in_sync: net.peers.get(peer).is_some_and(|peer| peer.in_sync),
                 sent_bytes: served.get(peer).copied().unwrap_or(0),
             });
-        (peers.collect(), net.swarm.addresses())
+        Seen {
+            peers: peers.collect(),
+            addresses: net.swarm.addresses(),
+            caught_up: self.meetings.caught_up(net.swarm.configured()),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use ggen_protocols::owner::Documents;
 use ggen_protocols::reconcile::{Expected, Lie, Taken};
 use ggen_protocols::record::{Body, Record, Refusal, Signed, Treatment, Verified};
 use owners::OwnerRates;
-use pending::Pending;
+use pending::{HEADS_BYTES_MAX, Pending, RECORDS_BYTES_MAX};
 use tokio::task::spawn_blocking;
 
 use super::swarm::Judgement;
@@ -70,6 +70,8 @@ pub(super) struct Door {
     catalogue: Arc<dyn Catalogue>,
     clock: fn() -> u64,
     pending: Arc<Mutex<Pending>>,
+    /// Heads that wait, as records do in `pending`.
+    pending_heads: Arc<Mutex<Pending>>,
     rates: Arc<Mutex<OwnerRates>>,
 }
 
@@ -87,7 +89,8 @@ impl Door {
         Self {
             catalogue,
             clock,
-            pending: Arc::default(),
+            pending: Arc::new(Mutex::new(Pending::new(RECORDS_BYTES_MAX))),
+            pending_heads: Arc::new(Mutex::new(Pending::new(HEADS_BYTES_MAX))),
             rates: Arc::default(),
         }
     }
@@ -319,12 +322,22 @@ impl Door {
         })
     }
 
-    /// Takes a head record, which is no part of the set.
+    /// Takes a head record, which is no part of the set. One whose signer no document names yet is kept, and taken
+    /// as soon as a document of its namespace is.
     async fn witness(&self, head: Verified<Record>, now_ms: u64) -> Result<Outcome> {
         let age_ms = now_ms.saturating_sub(head.content().time_ms);
-        Ok(match self.catalogue.witness(head).await? {
+        Ok(match self.catalogue.witness(head.clone()).await? {
             Witnessed::Newer => Outcome::New(age_ms),
             Witnessed::Older => Outcome::Known,
+            Witnessed::Early => {
+                let key = head.key();
+                let Body::Head(said) = &head.content().body else {
+                    return Ok(Outcome::Refused(Refusal::NoNamespace));
+                };
+                let owner = said.subject;
+                locked(&self.pending_heads).keep(owner, head);
+                Outcome::Refused(Refusal::Unauthorised { key, owner })
+            }
             Witnessed::Stranger => Outcome::Refused(Refusal::NoNamespace),
         })
     }
@@ -352,9 +365,14 @@ impl Door {
                     Admission::OwnerFull | Admission::Evicted => Outcome::Declined,
                 });
             }
-            let mut pending = self.pending();
-            let released = founded.into_iter().map(|owner| pending.take(owner));
-            waiting.extend(released.filter(|records| !records.is_empty()));
+            for owner in founded {
+                let records = locked(&self.pending).take(owner);
+                waiting.extend((!records.is_empty()).then_some(records));
+                let heads = locked(&self.pending_heads).take(owner);
+                for head in heads {
+                    self.witness(head, now_ms).await?;
+                }
+            }
         }
         Ok(answers)
     }
@@ -366,14 +384,14 @@ impl Door {
         // It was verified before it was offered.
         let signed = Signed::from_envelope(record.envelope);
         if let Ok(record) = signed.and_then(|signed| signed.trust_stored(self.network())) {
-            self.pending().keep(*owner, record);
+            locked(&self.pending).keep(*owner, record);
         }
     }
+}
 
-    fn pending(&self) -> MutexGuard<'_, Pending> {
-        // Whoever panicked with it left it whole: it is changed in single steps.
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn locked(pending: &Mutex<Pending>) -> MutexGuard<'_, Pending> {
+    // Whoever panicked with it left it whole: it is changed in single steps.
+    pending.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether a record says what its signer saw last.

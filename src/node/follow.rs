@@ -37,18 +37,18 @@ pub(super) async fn follow(
     stop: CancellationToken,
 ) {
     let mut latest = catalogue.position();
-    let mut position = None;
+    let mut place = None;
     let mut retry = RETRY_MIN;
     loop {
         // Seen before the changes are read, so that one that comes meanwhile wakes the wait below.
         latest.mark_unchanged();
         let step = async {
-            let since = match position {
-                Some(position) => position,
+            let before = match place {
+                Some(place) => place,
                 None => begin(&*catalogue, &*index).await?,
             };
-            let next = advance(&*catalogue, &*index, since).await?;
-            Ok::<_, crate::Error>((since, next))
+            let next = advance(&*catalogue, &*index, before).await?;
+            Ok::<_, crate::Error>((before, next))
         };
         let step = tokio::select! {
             biased;
@@ -56,14 +56,14 @@ pub(super) async fn follow(
             step = step => step,
         };
         let wait = match step {
-            Ok((since, next)) => {
+            Ok((before, next)) => {
                 if retry != RETRY_MIN {
                     tracing::info!("the search index follows the catalogue again");
                     retry = RETRY_MIN;
                 }
-                position = Some(next);
-                applied.send_replace(next);
-                if next > since {
+                place = Some(next);
+                applied.send_replace(next.position);
+                if next != before {
                     continue;
                 }
                 None
@@ -98,27 +98,58 @@ pub(super) async fn follow(
     }
 }
 
-/// Where to go on: where the index stands, unless it is ahead of this catalogue and so was made from another.
-async fn begin(catalogue: &dyn Catalogue, index: &dyn SearchIndex) -> Result<u64> {
+/// How far the index has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    /// It shows what changed up to here.
+    position: u64,
+    /// What was gone of the changes up to here was gone before the index was begun, which so lacks nothing.
+    pruned: u64,
+}
+
+/// Where to go on: where the index stands, unless it is ahead of this catalogue and so was made from another, or so far
+/// behind that changes it lacks are gone.
+async fn begin(catalogue: &dyn Catalogue, index: &dyn SearchIndex) -> Result<Place> {
     let position = index.position().await?;
     let latest = *catalogue.position().borrow();
-    if position <= latest {
-        return Ok(position);
+    let pruned = catalogue.pruned().await?;
+    if position == 0 || (pruned..=latest).contains(&position) {
+        return Ok(Place { position, pruned });
     }
     tracing::info!(
         position,
         latest,
-        "the search index was made from another catalogue; it is built anew"
+        pruned,
+        "the search index was made from another catalogue, or from one of long ago; it is built anew"
     );
-    index.rebuild_dyn(&mut std::iter::empty()).await?;
-    Ok(0)
+    begin_anew(index, pruned).await
 }
 
-/// Takes in the next changes after `since`; gives the position reached.
-async fn advance(catalogue: &dyn Catalogue, index: &dyn SearchIndex, since: u64) -> Result<u64> {
-    let changes = catalogue.changes(since, CHANGES_MAX).await?;
+async fn begin_anew(index: &dyn SearchIndex, pruned: u64) -> Result<Place> {
+    index.rebuild_dyn(&mut std::iter::empty()).await?;
+    Ok(Place {
+        position: 0,
+        pruned,
+    })
+}
+
+/// Takes in the next changes; gives the place reached.
+async fn advance(
+    catalogue: &dyn Catalogue,
+    index: &dyn SearchIndex,
+    place: Place,
+) -> Result<Place> {
+    let changes = catalogue.changes(place.position, CHANGES_MAX).await?;
+    // Asked after reading: what goes from now on was read.
+    let pruned = catalogue.pruned().await?;
+    if pruned > place.position.max(place.pruned) {
+        tracing::info!(
+            "the search index fell behind what is kept of the changes; it is built anew"
+        );
+        return begin_anew(index, pruned).await;
+    }
     let Some(reached) = changes.iter().map(|change| change.position).max() else {
-        return Ok(since);
+        return Ok(place);
     };
     let packages: BTreeSet<_> = changes
         .into_iter()
@@ -128,7 +159,10 @@ async fn advance(catalogue: &dyn Catalogue, index: &dyn SearchIndex, since: u64)
         .map(|(owner, name)| entry(catalogue, owner, name))
         .buffer_unordered(READS_MAX);
     index.apply(entries.try_collect().await?, reached).await?;
-    Ok(reached)
+    Ok(Place {
+        position: reached,
+        ..place
+    })
 }
 
 async fn entry(catalogue: &dyn Catalogue, owner: OwnerId, name: CanonicalName) -> Result<Entry> {

@@ -162,7 +162,7 @@ pub(super) async fn submit(shared: Arc<Shared>, record: Verified<Record>) -> Res
         return match shared.catalogue.witness(record).await? {
             Witnessed::Newer => Ok(true),
             Witnessed::Older => Ok(false),
-            Witnessed::Stranger => {
+            Witnessed::Early | Witnessed::Stranger => {
                 let why = "its signer is no key of the namespace that it tells of";
                 Err(RegistryError::Unauthorized(why.to_owned()).into())
             }

@@ -1,5 +1,6 @@
 //! Starting a node, and ending it in order.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::actor::{Actor, QUESTIONS_MAX, SHUTDOWN_GRACE, Start, commands};
+use super::actor::{Actor, Met, QUESTIONS_MAX, SHUTDOWN_GRACE, Start, commands};
 use super::admit::{Door, system_clock};
 use super::network::Network;
 use super::swarm::Swarm;
@@ -33,6 +34,7 @@ pub struct Builder {
     index: Option<Arc<dyn SearchIndex>>,
     choices: Option<Arc<dyn Choices>>,
     key: Option<PrivateKey>,
+    met_note: Option<PathBuf>,
     clock: fn() -> u64,
 }
 
@@ -58,6 +60,7 @@ impl Builder {
             index: None,
             choices: None,
             key: None,
+            met_note: None,
             clock: system_clock,
         }
     }
@@ -84,6 +87,14 @@ impl Builder {
         self
     }
 
+    /// Remembers in this file that a peer was met: it is made when the first one is, and never removed. With it
+    /// [`Status::caught_up`](super::Status::caught_up) holds beyond a restart.
+    #[must_use]
+    pub fn met_note(mut self, path: PathBuf) -> Self {
+        self.met_note = Some(path);
+        self
+    }
+
     /// Reads the time (milliseconds since 1970) from here instead of from the system. Records dated more than
     /// ten minutes after it are not taken.
     #[must_use]
@@ -95,7 +106,8 @@ impl Builder {
     /// Starts the node; returns once it listens.
     ///
     /// # Errors
-    /// [`NodeError::Listen`] if an address cannot be had, [`NodeError::Config`].
+    /// [`NodeError::Listen`] if an address cannot be had, [`NodeError::Config`]; I/O if the note of
+    /// [`Builder::met_note`] cannot be looked for.
     pub async fn spawn(self) -> Result<(Node, Running)> {
         let shared = Arc::new(Shared {
             door: Door::new(self.catalogue.clone(), self.clock),
@@ -107,6 +119,13 @@ impl Builder {
             writing: RwLock::new(()),
             start: Instant::now(),
         });
+        let met = Met {
+            before: match &self.met_note {
+                Some(note) => tokio::fs::try_exists(note).await?,
+                None => false,
+            },
+            note: self.met_note,
+        };
         // Listed before anything is taken: what is held now and has no record never gets one.
         let held = shared.store.list(None, usize::MAX).await?;
         let (start, peers) = match &self.key {
@@ -117,7 +136,7 @@ impl Builder {
         };
         let stop = CancellationToken::new();
         let (commands, waiting) = commands();
-        let actor = Actor::new(shared.clone(), waiting, start, stop.clone());
+        let actor = Actor::new(shared.clone(), waiting, start, met, stop.clone());
         let mut parts = Vec::new();
         let (applied, searchable) = watch::channel(0);
         if let Some(index) = &shared.index {

@@ -214,6 +214,12 @@ impl Swarm {
             .collect()
     }
 
+    /// Who is to be found at each configured address; nothing where nobody has answered yet.
+    pub(super) fn configured(&self) -> impl Iterator<Item = Option<PeerId>> {
+        let nodes = self.contacts.nodes();
+        nodes.map(|found| found.as_ref().and_then(inner))
+    }
+
     /// The connected peers.
     pub(super) fn peers(&self) -> &BTreeMap<PeerId, Connected> {
         &self.peers

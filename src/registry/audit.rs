@@ -61,7 +61,8 @@ impl Held {
             // A bare key's namespace is known by what it signed.
             documents.admit(added.key);
         }
-        derive::counts(&Namespace::of(documents, self.members.iter().cloned()))
+        let namespace = Namespace::of(documents, self.members.iter().cloned());
+        derive::counts(&namespace, &namespace.meaning())
     }
 }
 
@@ -256,6 +257,12 @@ impl Auditor<'_> {
     /// Accounts count what is held and declined of each owner, and the pool is the sum of the strangers'.
     fn check_accounts(&mut self, recomputed: &Recomputed, network: NetworkId) -> Result<(), Fault> {
         let declined = self.declined()?;
+        let mut heads: BTreeMap<[u8; 32], u64> = BTreeMap::new();
+        for stored in self.snapshot.table(tables::HEADS)?.iter()? {
+            let (at, head) = stored?;
+            let subject = at.value().first_chunk().copied().unwrap_or_default();
+            *heads.entry(subject).or_default() += Account::bytes_of(head.value().len());
+        }
         let protected = self.readable(pool::protected(self.snapshot))?;
         let protected = protected.unwrap_or_default();
         let about = self.snapshot.table(tables::ABOUT)?;
@@ -298,7 +305,8 @@ impl Auditor<'_> {
                 inert,
                 declined,
                 serial,
-                bytes: held.map_or(0, |held| held.bytes),
+                bytes: held.map_or(0, |held| held.bytes)
+                    + heads.get(owner.as_bytes()).copied().unwrap_or_default(),
                 turn: match place {
                     Place::Unused | Place::Protected => held.map_or(0, |held| held.latest),
                     Place::Used => used.unwrap_or_default(),
@@ -432,15 +440,21 @@ impl Auditor<'_> {
                     refused.push(format!("record {}: {key} may not write there", added.id));
                 }
             }
+            let keys = held.documents.iter();
+            let keys = keys.flat_map(|(record, _)| write::named_keys(record));
+            let keys: Expected = keys.map(|key| (key, Vec::new())).collect();
+            let keys = keys.into_iter();
             let documents_held = held.documents.into_iter().map(|(_, added)| added);
             let all = held.members.into_iter().chain(documents_held);
             let namespace = Namespace::of(documents, all);
-            let names = namespace.meaning().slots.into_keys();
+            let meaning = namespace.meaning();
+            let names = meaning.slots.keys();
             let names = names.map(|at| (key::name(&at.name, owner), Vec::new()));
             let authors = held.authors.into_iter().map(|key| (key, Vec::new()));
-            let mut derived = derive::rows(&namespace);
+            let mut derived = derive::rows(&namespace, &meaning);
             derived.push((tables::NAMES, names.collect()));
             derived.push((tables::AUTHORS, authors.collect()));
+            derived.push((tables::KEYS, keys.collect()));
             for (rows, mut of_owner) in derived {
                 if evicting == Some(owner) {
                     // These go before the records do, and may be gone already.
@@ -456,7 +470,7 @@ impl Auditor<'_> {
             self.find(finding);
         }
         // A table of which nothing is expected must be empty.
-        let others = [tables::NAMES, tables::AUTHORS];
+        let others = [tables::NAMES, tables::AUTHORS, tables::KEYS];
         for rows in derive::TABLES.into_iter().chain(others) {
             let (_, rows_of) = expected
                 .remove(rows.name())

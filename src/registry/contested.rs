@@ -31,18 +31,27 @@ impl fmt::Display for Contested {
         let wanted = format!("{}{}", label.unwrap_or_default(), self.name);
         let shown = &self.claimants.shown;
         let trusted = shown.iter().filter(|claimant| claimant.score >= FULL);
+        let (more, least) = match self.claimants.is_more {
+            true => (" or more", "at least "),
+            false => ("", ""),
+        };
         match (self.claimants.total, trusted.count()) {
-            (1, _) => write!(
+            (0, _) => write!(
+                f,
+                "too many owners publish `{0}` here to look for the one that `{wanted}` means; `ns1…/{0}` always works",
+                self.name
+            )?,
+            (1, _) if !self.claimants.is_more => write!(
                 f,
                 "`{wanted}` is claimed by one owner here, whom nobody you rely on vouches for"
             )?,
             (total, 0) => write!(
                 f,
-                "`{wanted}` is claimed by {total} owners here and none is trusted"
+                "`{wanted}` is claimed by {total}{more} owners here and none is trusted"
             )?,
             (total, trusted) => write!(
                 f,
-                "`{wanted}` is claimed by {total} owners here and {trusted} of them are trusted"
+                "`{wanted}` is claimed by {total}{more} owners here and {trusted} of them are trusted"
             )?,
         }
         let rows: Vec<_> = shown.iter().map(row).collect();
@@ -60,7 +69,11 @@ impl fmt::Display for Contested {
         }
         let rest = self.claimants.total.saturating_sub(shown.len() as u64);
         if rest > 0 {
-            write!(f, "\n  and {rest} more: `ns1…/{}` always works", self.name)?;
+            write!(
+                f,
+                "\n  and {least}{rest} more: `ns1…/{}` always works",
+                self.name
+            )?;
         }
         Ok(())
     }

@@ -22,6 +22,8 @@ const TRUST: &[u8] = b"trust";
 const MODE: &[u8] = b"mode";
 /// The number of [`TRUST`] that [`tables::TRUSTED`] was computed at.
 const TRUSTED_AT: &[u8] = b"trusted";
+/// The number of [`TRUST`] that [`tables::INTRODUCERS`] was computed at.
+const INTRODUCERS_AT: &[u8] = b"introducers";
 /// Set while the vetoes may be others than those stored.
 const DIRTY: &[u8] = b"dirty";
 
@@ -60,8 +62,12 @@ fn touch(transaction: &WriteTransaction) -> Result<(), Fault> {
 }
 
 /// Notes that these owners may say something else of others than before. Vetoes come from anchors alone.
+///
+/// What a stranger says changes no score: trust comes over those whose word counts, and as long as none of these says
+/// something else, the same ones do. So nothing is computed because of strangers, however many.
 pub(super) fn endorsed(
     transaction: &WriteTransaction,
+    network: NetworkId,
     issuers: &BTreeSet<OwnerId>,
 ) -> Result<(), Fault> {
     if issuers.is_empty() {
@@ -78,8 +84,54 @@ pub(super) fn endorsed(
     if is_anchor {
         return touch(transaction);
     }
+    if !is_at(transaction, INTRODUCERS_AT)? {
+        let reach = Reach::load(&Stored(transaction, network), &own)?;
+        note_introducers(transaction, &reach)?;
+    }
+    let introducers = transaction.table(tables::INTRODUCERS)?;
+    let mut counts = false;
+    for issuer in issuers {
+        counts |= introducers.get(issuer.as_bytes().as_slice())?.is_some();
+    }
+    drop(introducers);
+    if !counts {
+        return Ok(());
+    }
     let next = generation(transaction)?.wrapping_add(1).to_be_bytes();
     about(transaction, TRUST, Some(&next))
+}
+
+/// Whether something was computed at the trust that there is now.
+fn is_at(transaction: &WriteTransaction, what: &[u8]) -> Result<bool, Fault> {
+    let now = generation(transaction)?.to_be_bytes();
+    let about = transaction.table(tables::ABOUT)?;
+    let at = about.get(what)?;
+    Ok(at.is_some_and(|at| at.value() == now))
+}
+
+/// Notes whose word on others counts now.
+fn note_introducers(transaction: &WriteTransaction, reach: &Reach) -> Result<(), Fault> {
+    replace_owners(transaction, tables::INTRODUCERS, &reach.introducers())?;
+    let now = generation(transaction)?.to_be_bytes();
+    about(transaction, INTRODUCERS_AT, Some(&now))
+}
+
+/// Makes these the owners in a table of bare owners. Returns those who are and were not, or were and are not.
+fn replace_owners(
+    transaction: &WriteTransaction,
+    rows: Rows,
+    owners: &BTreeSet<OwnerId>,
+) -> Result<Vec<OwnerId>, Fault> {
+    let mut before = BTreeSet::new();
+    for row in transaction.table(rows)?.iter()? {
+        before.insert(tables::read_owner_id(rows, row?.0.value())?);
+    }
+    let others: Vec<_> = before.symmetric_difference(owners).copied().collect();
+    for owner in &others {
+        let row: Option<&[u8]> = owners.contains(owner).then_some(&[]);
+        put(transaction, rows, owner.as_bytes(), row)?;
+    }
+    Ok(others)
 }
 
 fn own(transaction: &WriteTransaction) -> Result<Vec<OwnerId>, Fault> {
@@ -147,28 +199,18 @@ pub(super) fn refresh_trusted(
     transaction: &WriteTransaction,
     network: NetworkId,
 ) -> Result<(), Fault> {
-    let now = generation(transaction)?.to_be_bytes();
-    let is_known = {
-        let about = transaction.table(tables::ABOUT)?;
-        let at = about.get(TRUSTED_AT)?;
-        at.is_some_and(|at| at.value() == now)
-    };
-    if is_known {
+    if is_at(transaction, TRUSTED_AT)? {
         return Ok(());
     }
     let reach = Reach::load(&Stored(transaction, network), &own(transaction)?)?;
+    note_introducers(transaction, &reach)?;
     let scores = reach.scores.iter();
     let trusted = scores.filter_map(|(owner, score)| (*score >= FULL).then_some(*owner));
     let trusted: BTreeSet<OwnerId> = trusted.collect();
-    let mut before = BTreeSet::new();
-    for row in transaction.table(tables::TRUSTED)?.iter()? {
-        before.insert(tables::read_owner_id(tables::TRUSTED, row?.0.value())?);
+    for owner in replace_owners(transaction, tables::TRUSTED, &trusted)? {
+        pool::reconsider(transaction, owner)?;
     }
-    for owner in before.symmetric_difference(&trusted) {
-        let row: Option<&[u8]> = trusted.contains(owner).then_some(&[]);
-        put(transaction, tables::TRUSTED, owner.as_bytes(), row)?;
-        pool::reconsider(transaction, *owner)?;
-    }
+    let now = generation(transaction)?.to_be_bytes();
     about(transaction, TRUSTED_AT, Some(&now))
 }
 

@@ -22,8 +22,10 @@ pub enum Witnessed {
     Newer,
     /// One at least as new is kept already.
     Older,
-    /// Its signer is neither the root nor a publisher of the namespace, nor one of this node's own owners; or the
-    /// namespace is not known here. It says nothing that anybody should rely on.
+    /// No document that is held names its signer. Offer it again when more documents of the namespace are here.
+    Early,
+    /// Its signer is neither the root nor a publisher of the namespace, nor one of this node's own owners. It says
+    /// nothing that anybody should rely on.
     Stranger,
 }
 
@@ -52,30 +54,32 @@ pub(crate) fn not_a_head() -> RegistryError {
     RegistryError::Validation("the record tells nothing of what its signer saw last".to_owned())
 }
 
-/// Whether the word of `key` on a namespace counts here.
-pub(crate) fn counts(
+/// Why the word of `key` on a namespace does not count here; nothing if it does.
+pub(crate) fn objection(
     snapshot: &impl Snapshot,
     own: &[OwnerId],
     network: NetworkId,
     subject: OwnerId,
     key: PublicKey,
-) -> Result<bool, Fault> {
+) -> Result<Option<Witnessed>, Fault> {
     let mut documents = snapshot.documents(subject)?;
     if !documents.admit(key) {
-        return Ok(!documents.is_empty() && own.contains(&OwnerId::of_key(network, key)));
+        let is_own = !documents.is_empty() && own.contains(&OwnerId::of_key(network, key));
+        return Ok((!is_own).then_some(Witnessed::Early));
     }
     // Keys cost nothing: one that never wrote a record here gets no room for its word either.
     let is_held = snapshot.status(subject)?.is_some() || snapshot.feed(subject, key)?.head.seq > 0;
     if !is_held {
-        return Ok(false);
+        return Ok(Some(Witnessed::Stranger));
     }
-    Ok(match documents.standing() {
+    let counts = match documents.standing() {
         Standing::Active(_, document) => {
             let mut publishers = document.publishers.iter();
             document.root == key || publishers.any(|(publisher, _)| *publisher == key)
         }
         _ => false,
-    })
+    };
+    Ok((!counts).then_some(Witnessed::Stranger))
 }
 
 /// Whether a head is newer than the one that is kept. Of two with one time, the larger id: all nodes keep the same.

@@ -31,7 +31,7 @@ use crate::db::{Db, DbError, Fault, Schema};
 
 const SCHEMA: Schema = Schema {
     name: "catalogue",
-    version: 2,
+    version: 3,
     crash_points: ["registry.before-commit", "registry.after-commit"],
 };
 
@@ -118,7 +118,7 @@ impl LocalRegistry {
         let path = path.as_ref().to_owned();
         let network = options.network;
         let file = path.clone();
-        let cache = (options.pool_bytes_max / 2).max(CACHE_BYTES_MIN);
+        let cache = (options.pool_bytes_max / 4).max(CACHE_BYTES_MIN);
         let cache = usize::try_from(cache).unwrap_or(usize::MAX);
         let opening = spawn_blocking(move || Db::open(&file, SCHEMA, cache));
         let db = joined(opening.await)?.map_err(RegistryError::from)?;
@@ -185,7 +185,7 @@ impl LocalRegistry {
     }
 
     /// Reads a snapshot's tables.
-    async fn read<T: Send + 'static>(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&ReadTransaction) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T> {

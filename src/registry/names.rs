@@ -1,8 +1,9 @@
 //! Names to owners on this node: reads the claims that `ggen_protocols::view` decides on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ggen_protocols::id::{CanonicalName, Label, OwnerId};
+use ggen_protocols::limits;
 use ggen_protocols::record::Body;
 use ggen_protocols::view::{self, Claims, Local, View};
 
@@ -15,6 +16,21 @@ use crate::db::Fault;
 
 /// Owners of a name that are read at a time.
 const PAGE_OWNERS: usize = 256;
+
+/// Why it is not known who claims a name.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// Storage failed.
+    Fault(Fault),
+    /// There are more claimants than one lookup looks at.
+    TooMany,
+}
+
+impl From<Fault> for Unread {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
 
 /// Who claims a name, or claims it under a label.
 pub(crate) struct NameClaims<'a, S> {
@@ -32,37 +48,48 @@ impl<S: Snapshot> NameClaims<'_, S> {
             return Ok(true);
         };
         Ok(
-            trust::label_of(self.snapshot, owner)?.as_deref() == Some(label.as_str())
+            self.snapshot.label(owner)?.as_deref() == Some(label.as_str())
                 || trust::is_called(self.snapshot, self.viewer, owner, label.as_str())?,
         )
     }
 
-    /// Calls `each` with every claimant that is not vetoed, ascending, until it says that it has enough.
-    fn walk(&self, mut each: impl FnMut(OwnerId) -> bool) -> Result<(), Fault> {
-        let mut after = None;
+    /// Whether an owner that publishes under the name claims it, unless it is vetoed.
+    fn is_claim(&self, owner: OwnerId) -> Result<bool, Fault> {
+        Ok(is_live(self.snapshot, owner, self.name)? && self.bears(owner)?)
+    }
+
+    /// Calls `each` with every claimant that is not vetoed, ascending, until it says that it has enough. False if
+    /// there are too many to look at all: claims cost nothing, and a lookup must not take the longer for them. Those
+    /// that are vetoed are as many as the user and the anchors named.
+    fn walk(&self, mut each: impl FnMut(OwnerId) -> bool) -> Result<bool, Fault> {
+        let (mut after, mut looked) = (None, 0);
         loop {
             let page = self.snapshot.owners_after(self.name, after, PAGE_OWNERS)?;
             let is_last = page.len() < PAGE_OWNERS;
             after = page.last().copied();
             for owner in page {
-                let claims = self.snapshot.vetoed(owner)?.is_none()
-                    && is_live(self.snapshot, owner, self.name)?
-                    && self.bears(owner)?;
-                if claims && !each(owner) {
-                    return Ok(());
+                if self.snapshot.vetoed(owner)?.is_some() {
+                    continue;
+                }
+                if looked == limits::CLAIMANTS_MAX {
+                    return Ok(false);
+                }
+                looked += 1;
+                if self.is_claim(owner)? && !each(owner) {
+                    return Ok(true);
                 }
             }
             if is_last {
-                return Ok(());
+                return Ok(true);
             }
         }
     }
 }
 
 impl<S: Snapshot> Claims for NameClaims<'_, S> {
-    type Error = Fault;
+    type Error = Unread;
 
-    fn has(&self, owner: OwnerId) -> Result<bool, Fault> {
+    fn has(&self, owner: OwnerId) -> Result<bool, Unread> {
         let has = self.snapshot.has_package(owner, self.name)?
             && is_live(self.snapshot, owner, self.name)?;
         // What was used here stays reachable, whatever became of its owner.
@@ -70,13 +97,16 @@ impl<S: Snapshot> Claims for NameClaims<'_, S> {
         Ok(has && self.bears(owner)?)
     }
 
-    fn some(&self, limit: usize) -> Result<Vec<OwnerId>, Fault> {
+    fn some(&self, limit: usize) -> Result<Vec<OwnerId>, Unread> {
         let mut found = Vec::new();
-        self.walk(|owner| {
+        let is_known = self.walk(|owner| {
             found.push(owner);
             found.len() < limit
         })?;
-        Ok(found)
+        match is_known {
+            true => Ok(found),
+            false => Err(Unread::TooMany),
+        }
     }
 }
 
@@ -135,7 +165,13 @@ pub(crate) fn owner_of(
         scores: &reach.scores,
         mode: snapshot.mode()?,
     };
-    match (view::resolve(local, &claims)?, pin) {
+    let view = match view::resolve(local, &claims) {
+        Ok(view) => view,
+        // Who alone claims it among so many is not known.
+        Err(Unread::TooMany) => View::Contested,
+        Err(Unread::Fault(fault)) => return Err(fault.into()),
+    };
+    match (view, pin) {
         (View::Owner(owner, _), _) => Ok(owner),
         (View::Contested, _) => {
             let contested = Contested {
@@ -186,7 +222,11 @@ pub(crate) fn claimants(
             let claimant = claimant(snapshot, &reach, owner, name)?;
             let shown: Vec<_> = claimant.into_iter().collect();
             let total = shown.len() as u64;
-            return Ok(Claimants { total, shown });
+            return Ok(Claimants {
+                total,
+                is_more: false,
+                shown,
+            });
         }
         Namespace::Label(label) => Some(label),
         Namespace::Bare => None,
@@ -208,12 +248,24 @@ fn claimants_of<S: Snapshot>(
     limit: usize,
 ) -> Result<Claimants, Fault> {
     let mut ranked: BTreeMap<(u8, OwnerId), OwnerId> = BTreeMap::new();
-    let mut total = 0;
-    claims.walk(|owner| {
-        total += 1;
+    let mut rank = |owner| {
         ranked.insert((u8::MAX - reach.score(&owner), owner), owner);
         if ranked.len() > limit {
             ranked.pop_last();
+        }
+    };
+    let mut scored = BTreeSet::new();
+    for owner in reach.scores.keys() {
+        if claims.snapshot.has_package(*owner, claims.name)? && claims.is_claim(*owner)? {
+            rank(*owner);
+            scored.insert(*owner);
+        }
+    }
+    let mut total = scored.len() as u64;
+    let is_more = !claims.walk(|owner| {
+        if !scored.contains(&owner) {
+            rank(owner);
+            total += 1;
         }
         true
     })?;
@@ -221,7 +273,11 @@ fn claimants_of<S: Snapshot>(
     for owner in ranked.into_values() {
         shown.extend(claimant(claims.snapshot, reach, owner, claims.name)?);
     }
-    Ok(Claimants { total, shown })
+    Ok(Claimants {
+        total,
+        is_more,
+        shown,
+    })
 }
 
 fn claimant(
@@ -238,7 +294,7 @@ fn claimant(
     let vouchers = reach.vouchers(owner).into_iter();
     Ok(Some(Claimant {
         owner,
-        label: trust::label_of(snapshot, owner)?,
+        label: snapshot.label(owner)?,
         versions: slots.len(),
         score: reach.score(&owner),
         vouched_by: vouchers

@@ -318,8 +318,10 @@ pub struct KeyIdentity {
 /// Who claims a name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claimants {
-    /// How many there are.
+    /// How many there are, of those that were looked at: [`limits::CLAIMANTS_MAX`], and all with a score.
     pub total: u64,
+    /// Whether there are others, which were not looked at.
+    pub is_more: bool,
     /// Those that are told of.
     pub shown: Vec<Claimant>,
 }

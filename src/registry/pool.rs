@@ -15,9 +15,11 @@ use super::stored::{self, Source, scan};
 use super::tables::{self, DECLINED, Row, Rows, damaged, key, row};
 use super::write::{self, Terms};
 use super::{decide, derive, tree};
+use crate::crash;
 use crate::db::Fault;
 
 mod account;
+pub(super) mod changes;
 pub(super) mod forget;
 #[cfg(test)]
 mod tests;
@@ -25,33 +27,85 @@ mod tests;
 /// What a record takes besides its envelope, in bytes. In the flood of `tests/it/flood.rs` its rows (id, change, feed,
 /// slot, name, author, place in the tree) take some 710 bytes of pages; the rest are pages that one transaction frees and
 /// the next one fills.
-pub(crate) const RECORD_OVERHEAD_BYTES: u64 = 1024;
+const RECORD_OVERHEAD_BYTES: u64 = 1024;
 /// What the id of a declined record takes, in bytes: measured there, 75 with its place in the tree, and pages between
 /// two transactions.
 pub(crate) const DECLINED_BYTES: u64 = 100;
 /// Of the ids of declined records that are remembered, those of one owner: a few flooding owners must not use them up.
 pub(super) const DECLINED_PER_OWNER_MAX: u64 = 1 << 16;
-/// Rows that one transaction removes: so that no other writer waits long for an owner of many records to go.
+/// Rows that one transaction removes, and twice the records that one adds, at the most: so that no other writer
+/// waits long for an owner of many records to go.
 const PIECE_ROWS: usize = 4096;
+/// The same beside the smallest pool.
+const PIECE_ROWS_MIN: usize = 64;
+/// Bytes of the pool for each row of a piece. Ids stand in no order, so each row may cost pages that are written anew, while
+/// the old ones are only free after the commit: what one commit needs besides must be little beside the pool.
+const PIECE_SHARE_BYTES: u64 = 128 << 10;
+
+/// What is kept free for pages between two commits, in bytes; of a small pool, an eighth.
+const COMMIT_BYTES_MAX: u64 = 1 << 20;
 
 const OWN: &[u8] = b"own";
 const EVICTING: &[u8] = b"evicting";
 
-/// Notes how many records of an owner are effective and how many are not, after that changed.
+/// What a record with an envelope of so many bytes takes of the pool, or a head record.
+#[cfg(feature = "testing")]
+pub(crate) fn record_bytes(envelope: usize) -> u64 {
+    Account::bytes_of(envelope)
+}
+
+/// What records and declined ids have of a pool of so many bytes: the rest is for changes that tell of those that went,
+/// and for pages between two commits.
+pub(crate) fn records_room(pool_bytes_max: u64) -> u64 {
+    let pages = (pool_bytes_max / 8).min(COMMIT_BYTES_MAX);
+    pool_bytes_max - changes::bytes(pool_bytes_max) - pages
+}
+
+/// Rows that one transaction removes beside a pool of so many bytes.
+fn piece_rows(pool_bytes_max: u64) -> usize {
+    let rows = usize::try_from(pool_bytes_max / PIECE_SHARE_BYTES).unwrap_or(usize::MAX);
+    rows.clamp(PIECE_ROWS_MIN, PIECE_ROWS)
+}
+
+/// Records that one transaction adds beside a pool of so many bytes.
+pub(super) fn records_per_job(pool_bytes_max: u64) -> usize {
+    piece_rows(pool_bytes_max) / 2
+}
+
+/// Notes that so many more records of an owner are effective, and as many fewer are not.
 pub(super) fn recount(
     transaction: &WriteTransaction,
     owner: OwnerId,
-    (held, inert): (u64, u64),
+    gained: i64,
 ) -> Result<(), Fault> {
     let mut accounts = Accounts::open(transaction)?;
     let before = accounts.get(owner)?;
     let now = Account {
-        held,
-        inert,
+        held: before.held.saturating_add_signed(gained),
+        inert: before.inert.saturating_add_signed(-gained),
         ..before
     };
     accounts.set(owner, &before, &now)?;
     accounts.finish().map(drop)
+}
+
+/// Counts a head record about an owner, which takes the place of one with an envelope of `before` bytes. Gives what the
+/// pool holds then.
+pub(super) fn count_head(
+    transaction: &WriteTransaction,
+    owner: OwnerId,
+    before: Option<usize>,
+    envelope: usize,
+) -> Result<Size, Fault> {
+    let mut accounts = Accounts::open(transaction)?;
+    let known = accounts.get(owner)?;
+    let less = before.map_or(0, Account::bytes_of);
+    let now = Account {
+        bytes: (known.bytes + Account::bytes_of(envelope)).saturating_sub(less),
+        ..known
+    };
+    accounts.set(owner, &known, &now)?;
+    accounts.finish()
 }
 
 /// Whether this owner had to make room.
@@ -239,7 +293,8 @@ pub(super) struct Evicted {
 /// repeated while there is more to do.
 /// What was begun before a crash goes on.
 pub(super) fn evict(transaction: &WriteTransaction, terms: &Terms) -> Result<Evicted, Fault> {
-    let mut room = PIECE_ROWS;
+    passed(transaction)?;
+    let mut room = piece_rows(terms.pool_bytes_max);
     let more = loop {
         let (going, forgetting, size) = {
             let about = transaction.table(tables::ABOUT)?;
@@ -262,7 +317,7 @@ pub(super) fn evict(transaction: &WriteTransaction, terms: &Terms) -> Result<Evi
                 forget::begin(transaction, size.declined, terms.pool_bytes_max)?;
                 continue;
             }
-            None if size.bytes <= terms.pool_bytes_max => None,
+            None if !size.is_beyond(terms.pool_bytes_max) => None,
             None => {
                 decide::refresh_trusted(transaction, terms.network)?;
                 begin(transaction)?
@@ -274,8 +329,20 @@ pub(super) fn evict(transaction: &WriteTransaction, terms: &Terms) -> Result<Evi
         }
         Eviction::open(transaction)?.go_on(owner, &mut room)?;
     };
+    changes::prune(transaction, terms.pool_bytes_max)?;
     let position = stored::last_position(&transaction.table(tables::CHANGES)?)?;
     Ok(Evicted { position, more })
+}
+
+/// Crash points between the pieces of what was begun.
+fn passed(transaction: &WriteTransaction) -> Result<(), Fault> {
+    let about = transaction.table(tables::ABOUT)?;
+    if read_evicting(&about)?.is_some() {
+        crash::point("pool.evicting");
+    } else if forget::Going::read(&about)?.is_some() {
+        crash::point("pool.forgetting");
+    }
+    Ok(())
 }
 
 /// Whose turn it is.
@@ -351,7 +418,7 @@ impl<'t> Eviction<'t> {
     fn go_on(mut self, owner: OwnerId, room: &mut usize) -> Result<(), Fault> {
         let prefix = owner.as_bytes().as_slice();
         self.drop_slots(owner, room)?;
-        for rows in derive::TABLES.into_iter().chain([tables::HEADS]) {
+        for rows in derive::TABLES {
             let later = [tables::MEMBERS, tables::DOCUMENTS];
             if later.iter().any(|other| other.name() == rows.name()) {
                 continue;
@@ -364,6 +431,7 @@ impl<'t> Eviction<'t> {
         }
         let before = self.accounts.get(owner)?;
         let mut now = before;
+        self.drop_heads(owner, room, &mut now)?;
         let mut forgotten = Vec::new();
         for rows in [tables::MEMBERS, tables::DOCUMENTS] {
             self.drop_records(owner, rows, room, &mut now, &mut forgotten)?;
@@ -373,11 +441,17 @@ impl<'t> Eviction<'t> {
         let mut tree = self.transaction.table(tables::TREE)?;
         tree::remove(&ids, &mut tree, &forgotten)?;
         self.accounts.set(owner, &before, &now)?;
-        if *room > 0 {
-            // Otherwise there may be more.
+        // Otherwise there may be more.
+        let is_gone = *room > 0;
+        if is_gone {
             self.accounts.about.remove(EVICTING)?;
         }
-        self.accounts.finish().map(drop)
+        self.accounts.finish()?;
+        if is_gone {
+            // Its word went with its records.
+            decide::endorsed(self.transaction, self.network, &BTreeSet::from([owner]))?;
+        }
+        Ok(())
     }
 
     /// Removes releases, and tells of each package of which none is left.
@@ -403,6 +477,24 @@ impl<'t> Eviction<'t> {
         Ok(())
     }
 
+    /// Removes what others say that they saw last of its namespace.
+    fn drop_heads(
+        &mut self,
+        owner: OwnerId,
+        room: &mut usize,
+        account: &mut Account,
+    ) -> Result<(), Fault> {
+        let mut heads = self.transaction.table(tables::HEADS)?;
+        for key in first_keys(&heads, owner.as_bytes(), *room)? {
+            if let Some(head) = heads.remove(key.as_slice())? {
+                let bytes = Account::bytes_of(head.value().len());
+                account.bytes = account.bytes.saturating_sub(bytes);
+            }
+            *room -= 1;
+        }
+        Ok(())
+    }
+
     /// Removes records, and declines them as far as there is room for more such.
     fn drop_records(
         &mut self,
@@ -417,6 +509,7 @@ impl<'t> Eviction<'t> {
         let mut ids = self.transaction.table(tables::IDS)?;
         let mut verdicts = self.transaction.table(tables::VERDICTS)?;
         let mut authors = self.transaction.table(tables::AUTHORS)?;
+        let mut keys = self.transaction.table(tables::KEYS)?;
         for member in first_keys(&members, owner.as_bytes(), *room)? {
             *room -= 1;
             let position = match members.remove(member.as_slice())? {
@@ -440,6 +533,9 @@ impl<'t> Eviction<'t> {
             let record = stored::trusted(envelope.into(), self.network)?;
             for at in write::author_keys(&record) {
                 authors.remove(at.as_slice())?;
+            }
+            for at in write::named_keys(&record) {
+                keys.remove(at.as_slice())?;
             }
             if rows.name() == tables::MEMBERS.name() {
                 account.inert = account.inert.saturating_sub(1);

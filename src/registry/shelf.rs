@@ -10,7 +10,7 @@ use ggen_protocols::trust::Veto;
 use semver::Version;
 
 use super::view::{Held, Snapshot, held, moment};
-use super::{Release, Standing, Verdict, trust};
+use super::{Release, Standing, Verdict};
 use crate::db::Fault;
 
 /// One package: what is effective of it, and what was used of it here.
@@ -208,7 +208,7 @@ pub(super) fn vetoed(snapshot: &impl Snapshot, owner: OwnerId) -> Result<Option<
         Some(Veto::By(anchor)) => {
             let word = snapshot.endorsement(anchor, owner)?;
             let because = because(word.map(|word| word.reason).unwrap_or_default().as_str());
-            let called = match trust::label_of(snapshot, anchor)? {
+            let called = match snapshot.label(anchor)? {
                 Some(label) => format!("{label} ({anchor})"),
                 None => anchor.to_string(),
             };

@@ -8,7 +8,7 @@ use ggen_protocols::id::{
     CanonicalName, Label, NetworkId, OwnerId, PublicKey, RecordId, ReleaseKey,
 };
 use ggen_protocols::owner::Documents;
-use ggen_protocols::record::{Body, Record, Signed, Verified};
+use ggen_protocols::record::{Record, Signed, Verified};
 use ggen_protocols::trust::{Anchor, Endorsement, Veto};
 use ggen_protocols::view::Mode;
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, Table, WriteTransaction};
@@ -17,8 +17,8 @@ use semver::Version;
 use super::evidence::Question;
 use super::tables::{
     ABOUT, ANCHORS, AUTHORS, BLOCKED_KEYS, BLOCKS, CHANGES, CONTENTS, DECLINED, DOCUMENTS, END,
-    ENDORSEMENTS, FEEDS, IDS, MEMBERS, NAME_PINS, NAMES, OWNERS, PINS, RECORDS, REGISTERS, Row,
-    Rows, SLOTS, STATUS, VERDICTS, VETOED, bytes32, damaged, key, read_account, read_anchor,
+    ENDORSEMENTS, FEEDS, IDS, KEYS, MEMBERS, NAME_PINS, NAMES, OWNERS, PINS, RECORDS, REGISTERS,
+    Row, Rows, SLOTS, STATUS, VERDICTS, VETOED, bytes32, damaged, key, read_account, read_anchor,
     read_change, read_endorsement, read_feed, read_member, read_owner_id, read_package,
     read_position, read_record, read_register, read_release, read_second, read_slot, read_status,
     read_text, read_verdict, read_version, read_veto,
@@ -349,7 +349,17 @@ impl<S: Source> Snapshot for Stored<'_, S> {
         let table = self.0.table(STATUS)?;
         let key = owner.as_bytes().as_slice();
         let row = table.get(key)?;
-        row.map(|row| read_status(key, row.value())).transpose()
+        let status = row.map(|row| read_status(key, row.value())).transpose()?;
+        Ok(status.map(|(status, _)| status))
+    }
+
+    fn label(&self, owner: OwnerId) -> Result<Option<String>, Fault> {
+        let table = self.0.table(STATUS)?;
+        let key = owner.as_bytes().as_slice();
+        let row = table.get(key)?;
+        let status = row.map(|row| read_status(key, row.value())).transpose()?;
+        let label = status.map(|(_, label)| label);
+        Ok(label.filter(|label| !label.is_empty()))
     }
 
     fn endorsements(&self, issuer: OwnerId) -> Result<BTreeMap<OwnerId, Endorsement>, Fault> {
@@ -372,23 +382,14 @@ impl<S: Source> Snapshot for Stored<'_, S> {
     }
 
     fn namespaces_of(&self, key: PublicKey) -> Result<Vec<OwnerId>, Fault> {
-        let mut owners = vec![OwnerId::of_key(self.1, key)];
-        let records = self.0.table(RECORDS)?;
-        for row in self.0.table(DOCUMENTS)?.iter()? {
-            let (at, position) = row?;
-            let owner = at.value().get(..32).unwrap_or_default();
-            let owner = read_owner_id(DOCUMENTS, owner)?;
-            if owners.contains(&owner) {
-                continue;
-            }
-            let position = read_position(DOCUMENTS, position.value())?;
-            let record = derive::record(&records, position, self.1)?;
-            if let Body::Genesis(document) | Body::Acl(document) = &record.content().body
-                && document.keys().any(|listed| listed == key)
-            {
-                owners.push(owner);
-            }
-        }
+        let own = OwnerId::of_key(self.1, key);
+        let mut owners = vec![own];
+        let prefix = key.as_bytes().as_slice();
+        scan(&self.0.table(KEYS)?, prefix, prefix, |at, _| {
+            let owner = OwnerId::from_bytes(read_second(KEYS, at)?);
+            owners.extend((owner != own).then_some(owner));
+            Ok(true)
+        })?;
         Ok(owners)
     }
 
@@ -402,7 +403,7 @@ impl<S: Source> Snapshot for Stored<'_, S> {
         let mut owners = Vec::new();
         scan(&self.0.table(STATUS)?, &[], &[], |owner, row| {
             if matches!(
-                read_status(owner, row)?,
+                read_status(owner, row)?.0,
                 Status::Frozen(_) | Status::Dead(_)
             ) {
                 owners.push(read_owner_id(STATUS, owner)?);

@@ -6,6 +6,7 @@ use ggen_protocols::catalogue::{Claim, Feed, Register, Slot, Status};
 use ggen_protocols::cbor;
 use ggen_protocols::id::{CanonicalName, OwnerId, PublicKey, RecordId, ReleaseKey};
 use ggen_protocols::limits;
+use ggen_protocols::owner::Standing;
 use ggen_protocols::record::{FeedHead, Info};
 use ggen_protocols::trust::{Anchor, Endorsement, Level, Veto};
 use redb::TableDefinition;
@@ -24,8 +25,10 @@ pub(super) type Rows = TableDefinition<'static, Row, Row>;
 /// `network` -> the network's id; `own` -> the owners that this node writes as; `pool` -> bytes in the pool of strangers;
 /// `evicting` -> the owner who is being removed from it; `declined` -> how many ids of declined records are remembered;
 /// `serial` -> the last one given in [`DECLINERS`]; `forgetting` -> the last serial of those whose ids are being
-/// forgotten, and the id to go on at; `forgot` -> up to which change owners may be told of of whom nothing is known; `mode` -> whether a sole claimant is enough; `trust` -> a
-/// number that changes with endorsements, anchors and blocks; `trusted` -> that number when [`TRUSTED`] was computed.
+/// forgotten, and the id to go on at; `forgot` -> up to which change owners may be told of of whom nothing is known;
+/// `pruned` -> up to which position changes of records that are not held are gone; `mode` -> whether a sole claimant is
+/// enough; `trust` -> a number that changes with endorsements that count, anchors and blocks; `trusted` and
+/// `introducers` -> that number when [`TRUSTED`] and [`INTRODUCERS`] were computed.
 pub(super) const ABOUT: Rows = TableDefinition::new("about");
 /// position -> first seen in ms, envelope. Appended to, so that large rows never move others.
 pub(super) const RECORDS: Rows = TableDefinition::new("records");
@@ -51,8 +54,10 @@ pub(super) const FEEDS: Rows = TableDefinition::new("feeds");
 pub(super) const MEMBERS: Rows = TableDefinition::new("members");
 /// owner, record -> its position: every held document.
 pub(super) const DOCUMENTS: Rows = TableDefinition::new("documents");
-/// owner -> which document holds. Only of namespaces of which documents are held.
+/// owner -> which document holds, and the label in it. Only of namespaces of which documents are held.
 pub(super) const STATUS: Rows = TableDefinition::new("status");
+/// key, owner -> nothing: the namespaces of which some document that is held names the key.
+pub(super) const KEYS: Rows = TableDefinition::new("keys");
 /// owner, record -> nothing: records that the feeds of retired keys still lack.
 pub(super) const GAPS: Rows = TableDefinition::new("gaps");
 /// issuer, subject -> endorsement.
@@ -84,11 +89,13 @@ pub(super) const VETOED: Rows = TableDefinition::new("vetoed");
 pub(super) const UNTOLD: Rows = TableDefinition::new("untold");
 /// owner -> nothing: owners of full trust, as last computed.
 pub(super) const TRUSTED: Rows = TableDefinition::new("trusted");
+/// owner -> nothing: owners whose word on others counts, as last computed.
+pub(super) const INTRODUCERS: Rows = TableDefinition::new("introducers");
 /// owner -> position of the last change when its user last used a package of it.
 pub(super) const USED: Rows = TableDefinition::new("used");
 
 /// Every table.
-pub(super) const ALL: [Rows; 30] = [
+pub(super) const ALL: [Rows; 32] = [
     ABOUT,
     RECORDS,
     CHANGES,
@@ -103,6 +110,7 @@ pub(super) const ALL: [Rows; 30] = [
     MEMBERS,
     DOCUMENTS,
     STATUS,
+    KEYS,
     GAPS,
     ENDORSEMENTS,
     HEADS,
@@ -118,6 +126,7 @@ pub(super) const ALL: [Rows; 30] = [
     VETOED,
     UNTOLD,
     TRUSTED,
+    INTRODUCERS,
     USED,
 ];
 
@@ -175,6 +184,10 @@ pub(super) mod key {
         [place(owner, key, previous).as_slice(), id.as_bytes()].concat()
     }
 
+    pub(in super::super) fn named(key: PublicKey, owner: OwnerId) -> Vec<u8> {
+        [*key.as_bytes(), *owner.as_bytes()].concat()
+    }
+
     /// A record of a namespace, or what one owner says of another.
     pub(in super::super) fn pair(owner: OwnerId, other: &[u8; 32]) -> Vec<u8> {
         [*owner.as_bytes(), *other].concat()
@@ -184,7 +197,7 @@ pub(super) mod key {
 /// The contents of rows.
 pub(super) mod row {
     use super::{
-        Account, Anchor, Endorsement, Feed, RecordId, Register, Slot, Status, Verdict, Veto, cbor,
+        Account, Anchor, Endorsement, Feed, RecordId, Register, Slot, Standing, Verdict, Veto, cbor,
     };
 
     pub(in super::super) fn record(first_seen_ms: u64, envelope: &[u8]) -> Vec<u8> {
@@ -241,14 +254,14 @@ pub(super) mod row {
     }
 
     /// Nothing for a namespace that nobody founded: there is no row of it.
-    pub(in super::super) fn status(status: Status) -> Option<Vec<u8>> {
-        let (code, id) = match status {
-            Status::Unknown => return None,
-            Status::Active(id) => (1, id),
-            Status::Frozen(id) => (2, id),
-            Status::Dead(id) => (3, id),
+    pub(in super::super) fn status(standing: Standing<'_>) -> Option<Vec<u8>> {
+        let (code, id, label) = match standing {
+            Standing::Unknown => return None,
+            Standing::Active(id, document) => (1, id, document.label.as_str()),
+            Standing::Frozen(id) => (2, id, ""),
+            Standing::Dead(id) => (3, id, ""),
         };
-        Some([&[code][..], id.as_bytes()].concat())
+        Some([&[code][..], id.as_bytes(), label.as_bytes()].concat())
     }
 
     pub(in super::super) fn endorsement(endorsement: &Endorsement) -> Vec<u8> {
@@ -420,14 +433,19 @@ pub(super) fn read_feed(key: &[u8], row: &[u8]) -> Result<Feed, Fault> {
     feed.ok_or_else(|| damaged(FEEDS, key))
 }
 
-pub(super) fn read_status(key: &[u8], row: &[u8]) -> Result<Status, Fault> {
-    let id = |id: &[u8]| Some(RecordId::from_bytes(bytes32(id)?));
-    let status = match row {
-        [1, rest @ ..] => id(rest).map(Status::Active),
-        [2, rest @ ..] => id(rest).map(Status::Frozen),
-        [3, rest @ ..] => id(rest).map(Status::Dead),
-        _ => None,
-    };
+/// Which document holds, and the label in it: empty if it has none, or if no document holds.
+pub(super) fn read_status(key: &[u8], row: &[u8]) -> Result<(Status, String), Fault> {
+    let status = row.split_first().and_then(|(code, rest)| {
+        let (id, label) = rest.split_first_chunk()?;
+        let id = RecordId::from_bytes(*id);
+        let status = match code {
+            1 => Status::Active(id),
+            2 => Status::Frozen(id),
+            3 => Status::Dead(id),
+            _ => return None,
+        };
+        Some((status, std::str::from_utf8(label).ok()?.to_owned()))
+    });
     status.ok_or_else(|| damaged(STATUS, key))
 }
 

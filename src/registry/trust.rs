@@ -1,5 +1,5 @@
 //! Whom this node relies on: loads the neighbourhood of its anchors out of a snapshot, and keeps it for as long as
-//! nothing of it changes. Never during admission, but for the vetoes, which concern an anchor's own word alone.
+//! nothing of it changes. Not for what strangers say: their endorsements are admitted without it.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,6 +64,11 @@ impl Reach {
         }
         let scores = trust.scores();
         Ok(Self { trust, scores })
+    }
+
+    /// Whose word on others was looked at: what anybody else says of them changes nothing.
+    pub(crate) fn introducers(&self) -> BTreeSet<OwnerId> {
+        self.trust.web.keys().copied().collect()
     }
 
     /// The score of one owner.
@@ -176,7 +181,7 @@ pub(crate) fn of_owner(
     let anchors = viewer.own.contains(&owner);
     let mut trust = OwnerTrust {
         owner,
-        label: label_of(snapshot, owner)?,
+        label: snapshot.label(owner)?,
         status: OwnerStatus::from(snapshot.status(owner)?),
         own: anchors,
         pinned: pin == Some(owner),
@@ -195,7 +200,7 @@ pub(crate) fn of_owner(
     let issuers = trust.endorsed_by.iter().map(|said| said.issuer);
     let named: BTreeSet<_> = on_paths.chain(issuers).chain(trust.vetoed_by).collect();
     for owner in named {
-        if let Some(label) = label_of(snapshot, owner)? {
+        if let Some(label) = snapshot.label(owner)? {
             trust.labels.insert(owner, label);
         }
     }
@@ -213,24 +218,9 @@ fn endorser(issuer: OwnerId, word: Endorsement) -> Endorser {
     }
 }
 
-/// What the document in force of an owner calls it. Most owners have no documents, and nothing is read of them.
-pub(crate) fn label_of(snapshot: &impl Snapshot, owner: OwnerId) -> Result<Option<String>, Fault> {
-    if !matches!(
-        OwnerStatus::from(snapshot.status(owner)?),
-        OwnerStatus::Active
-    ) {
-        return Ok(None);
-    }
-    let documents = snapshot.documents(owner)?;
-    Ok(match documents.standing() {
-        Standing::Active(_, document) if !document.label.is_empty() => Some(document.label.clone()),
-        _ => None,
-    })
-}
-
 /// How an owner is called in a line: by its label, or by its short id.
 pub(crate) fn called(snapshot: &impl Snapshot, owner: OwnerId) -> Result<String, Fault> {
-    Ok(label_of(snapshot, owner)?.unwrap_or_else(|| owner.short()))
+    Ok(snapshot.label(owner)?.unwrap_or_else(|| owner.short()))
 }
 
 /// Whether an own owner, or one whom the user relies on, calls another by this label.
@@ -279,3 +269,6 @@ pub(crate) fn identities(
     }
     Ok(identities)
 }
+
+#[cfg(test)]
+mod tests;

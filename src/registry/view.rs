@@ -74,6 +74,8 @@ pub(crate) trait Snapshot {
     fn documents(&self, owner: OwnerId) -> Result<Documents, Fault>;
     /// Which document of a namespace holds; nothing for a bare key that never wrote one.
     fn status(&self, owner: OwnerId) -> Result<Option<Status>, Fault>;
+    /// What the document that holds calls an owner.
+    fn label(&self, owner: OwnerId) -> Result<Option<String>, Fault>;
     /// What an owner says of others.
     fn endorsements(&self, issuer: OwnerId) -> Result<BTreeMap<OwnerId, Endorsement>, Fault>;
     /// What one owner says of another.
@@ -111,7 +113,7 @@ pub(crate) trait Snapshot {
     fn blocked_keys(&self) -> Result<BTreeMap<PublicKey, String>, Fault>;
     /// What takes all trust from an owner.
     fn vetoed(&self, owner: OwnerId) -> Result<Option<Veto>, Fault>;
-    /// Is another one whenever endorsements, anchors or blocks are; nothing if that is not followed.
+    /// Is another one whenever anchors, blocks or endorsements are that count; nothing if that is not followed.
     fn trust_generation(&self) -> Result<Option<u64>, Fault>;
 }
 

@@ -14,6 +14,7 @@ use ggen_protocols::trust::Endorsement;
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::pool::{self, Account, Accounts, DECLINED_PER_OWNER_MAX, Place};
+use super::settle::{self, Known};
 use super::stored::{self, Source, scan};
 use super::tables::{self, DECLINED, Row, key, row};
 use super::{Admission, Verdict, decide, derive, tree};
@@ -24,6 +25,8 @@ use crate::db::Fault;
 pub(super) struct Offer {
     record: Verified<Record>,
     contribution: Result<Contribution, Refusal>,
+    /// The keys of its rows in [`tables::KEYS`].
+    named_keys: Vec<Vec<u8>>,
     /// Authors whom it names, in lower case.
     authors: Vec<String>,
 }
@@ -33,6 +36,7 @@ impl Offer {
         Self {
             contribution: Contribution::of(&record),
             authors: authors(record.content()),
+            named_keys: named_keys(&record),
             record,
         }
     }
@@ -57,6 +61,17 @@ pub(super) fn author_keys(record: &Verified<Record>) -> Vec<Vec<u8>> {
     authors
         .map(|author| key::author(&author, &package))
         .collect()
+}
+
+/// The keys of its rows in [`tables::KEYS`].
+pub(super) fn named_keys(record: &Verified<Record>) -> Vec<Vec<u8>> {
+    let (Body::Genesis(document) | Body::Acl(document), Ok(owner)) =
+        (&record.content().body, record.namespace())
+    else {
+        return Vec::new();
+    };
+    let named = document.keys().map(|named| key::named(named, owner));
+    named.collect()
 }
 
 /// Where a record stands among those that come together: documents first, each after the one it continues, because
@@ -117,13 +132,6 @@ pub(super) fn admit(
     })
 }
 
-/// The documents of a namespace that a batch meets.
-struct Known {
-    documents: Documents,
-    /// The record that made it uncertain what the others mean, if one did.
-    unsettled: Option<RecordId>,
-}
-
 /// The open tables, and what several records of one batch change, which is written once at its end.
 struct Batch<'t> {
     terms: Terms,
@@ -148,6 +156,7 @@ struct Batch<'t> {
     feeds: Table<'t, Row, Row>,
     members: Table<'t, Row, Row>,
     documents: Table<'t, Row, Row>,
+    keys: Table<'t, Row, Row>,
     gaps: Table<'t, Row, Row>,
 }
 
@@ -175,6 +184,7 @@ impl<'t> Batch<'t> {
             feeds: transaction.table(tables::FEEDS)?,
             members: transaction.table(tables::MEMBERS)?,
             documents: transaction.table(tables::DOCUMENTS)?,
+            keys: transaction.table(tables::KEYS)?,
             gaps: transaction.table(tables::GAPS)?,
         })
     }
@@ -199,6 +209,10 @@ impl<'t> Batch<'t> {
         }
         let is_document = record.fact == Fact::Document;
         let namespace = self.namespace(record.owner)?;
+        let before = match is_document && namespace.unsettled.is_none() {
+            true => namespace.in_force(record.key),
+            false => None,
+        };
         if let Err(refusal) = catalogue::belongs(&mut namespace.documents, &offer.record) {
             return self.refuse(&record, known, refusal);
         }
@@ -232,7 +246,18 @@ impl<'t> Batch<'t> {
         if account.place != Place::Used {
             account.turn = position;
         }
-        self.derive(record, &offer.authors, is_granted, fills_gap)?;
+        for named in &offer.named_keys {
+            note(&mut self.keys, named)?;
+        }
+        if is_document {
+            let document = key::pair(record.owner, record.id.as_bytes());
+            let at = position.to_be_bytes();
+            self.documents.insert(document.as_slice(), at.as_slice())?;
+            let namespace = self.namespace(record.owner)?;
+            namespace.unsettle(record.id, before, fills_gap);
+        } else {
+            self.derive(record, &offer.authors, is_granted, fills_gap)?;
+        }
         Ok(Admission::New)
     }
 
@@ -323,12 +348,6 @@ impl<'t> Batch<'t> {
         fills_gap: bool,
     ) -> Result<(), Fault> {
         let at = self.position.to_be_bytes();
-        let Some(mut feed) = record.feed() else {
-            let document = key::pair(record.owner, record.id.as_bytes());
-            self.documents.insert(document.as_slice(), at.as_slice())?;
-            self.namespace(record.owner)?.unsettled = Some(record.id);
-            return Ok(());
-        };
         let member = key::member(record.owner, record.key, record.previous, record.id);
         self.members.insert(member.as_slice(), at.as_slice())?;
         if let Some((owner, name)) = record.package() {
@@ -337,18 +356,22 @@ impl<'t> Batch<'t> {
                 note(&mut self.authors, &key::author(author, &package))?;
             }
         }
+        let is_settled = self.namespace(record.owner)?.unsettled.is_none();
+        let is_forked = is_settled && !fills_gap && is_granted && self.is_forked(&record)?;
         let namespace = self.namespace(record.owner)?;
         if fills_gap {
-            namespace.unsettled = Some(record.id);
+            let before = namespace.in_force(record.key);
+            namespace.unsettle(record.id, before, true);
         }
-        if namespace.unsettled.is_some() {
+        if let Some(unsettled) = &mut namespace.unsettled {
+            unsettled.pending.push((record, is_granted || fills_gap));
             return Ok(());
         }
-        feed.forked = is_granted && self.is_forked(&record)?;
-        if self.namespace(record.owner)?.unsettled.is_some() {
-            return Ok(());
+        if let Some(feed) = record.feed() {
+            let forked = is_forked;
+            self.feed_of(record.owner, record.key)?
+                .merge(Feed { forked, ..feed });
         }
-        self.feed_of(record.owner, record.key)?.merge(feed);
         if !is_granted {
             return Ok(());
         }
@@ -380,7 +403,9 @@ impl<'t> Batch<'t> {
         }
         if uncertain {
             // The other one may be a good one of a key that was narrowed since: only its whole feed tells.
-            self.namespace(record.owner)?.unsettled = Some(record.id);
+            let namespace = self.namespace(record.owner)?;
+            let before = namespace.in_force(record.key);
+            namespace.unsettle(record.id, before, false);
         }
         Ok(forked)
     }
@@ -492,12 +517,6 @@ impl<'t> Batch<'t> {
         }
         let namespaces = std::mem::take(&mut self.namespaces);
         for ((owner, key), feed) in self.streams.drain() {
-            if namespaces
-                .get(&owner)
-                .is_some_and(|known| known.unsettled.is_some())
-            {
-                continue;
-            }
             let at = key::feed(owner, key);
             self.feeds
                 .insert(at.as_slice(), row::feed(&feed).as_slice())?;
@@ -508,14 +527,16 @@ impl<'t> Batch<'t> {
         let mut endorsed = std::mem::take(&mut self.endorsed);
         let size = self.finish_accounts()?;
         for known in namespaces.into_values() {
-            if let Some(cause) = known.unsettled {
-                endorsed.insert(known.documents.owner());
-                let derived = derive::namespace(transaction, network, known.documents)?;
-                pool::recount(transaction, derived.owner, derived.counts)?;
-                position = derive::write(transaction, derived, cause, position)?;
+            if let Some(unsettled) = known.unsettled {
+                let documents = &known.documents;
+                let settled = settle::settle(transaction, network, documents, unsettled, position)?;
+                position = settled.position;
+                if settled.is_endorsing {
+                    endorsed.insert(documents.owner());
+                }
             }
         }
-        decide::endorsed(transaction, &endorsed)?;
+        decide::endorsed(transaction, network, &endorsed)?;
         Ok((position, size))
     }
 

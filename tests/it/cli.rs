@@ -1,5 +1,6 @@
 //! The command, run as users run it: what it says and how it ends.
 
+mod caught_up;
 mod keys;
 mod names;
 mod owners;

@@ -28,8 +28,17 @@ fn data_file(dir: &Path, hash: &ContentHash) -> PathBuf {
     dir.join("data").join(format!("{}.data", hash.to_hex()))
 }
 
+/// Opens a store that is closed. A test beside this one that starts a process shares its locks with that until it runs.
 async fn open(dir: &TempDir) -> FilePackageStore {
-    FilePackageStore::new(dir.path()).await.unwrap()
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match FilePackageStore::new(dir.path()).await {
+            Err(Error::Storage(StorageError::InUse { .. })) if Instant::now() < deadline => {
+                tokio::task::yield_now().await;
+            }
+            opened => return opened.unwrap(),
+        }
+    }
 }
 
 #[tokio::test]

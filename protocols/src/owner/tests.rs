@@ -146,7 +146,7 @@ fn what_no_rule_allows_is_wrong() {
     };
     let elsewhere = Record {
         owner: Some(OwnerId::from_bytes([5; 32])),
-        ..far.clone()
+        ..after(&second, 2, 3, Some(101), "").content().clone()
     };
     let nonce = Mark::Nonce(ByteArray::new([8; 16]));
     let other_genesis = Record {
@@ -168,6 +168,12 @@ fn what_no_rule_allows_is_wrong() {
         let offered = documents.offer(record);
         assert!(matches!(offered, Offered::Wrong(_)), "{record:?}");
     }
+    let why = |offered| match offered {
+        Offered::Wrong(why) => why,
+        other => panic!("{other:?}"),
+    };
+    assert!(why(documents.offer(&wrong[0])).starts_with("its signer is neither the root"));
+    assert!(why(documents.offer(&wrong[1])).starts_with("the root may not change"));
     assert_eq!(documents.offer(&first.by(key(2))), Offered::Waits);
     assert_eq!(active(&documents), Some(second.id()));
     assert_eq!(documents.len(), 2);

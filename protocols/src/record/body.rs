@@ -421,8 +421,9 @@ fn moment(time_ms: u64) -> DateTime<Utc> {
         .unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-/// A record's first words in the feed of its key: what the next record needs to be chained.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// A record's first words in the feed of its key: what the next record needs to be chained. Of two, the one with the
+/// larger place is the larger, at one place the one with the larger id.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FeedHead {
     /// Place of the last record, 0 where there is none.
     pub seq: u64,

@@ -208,6 +208,25 @@ fn of_each_anchor_the_heaviest_path_is_shown_then_the_shortest_then_the_smallest
         t.paths(owner('C')).iter().map(names).collect::<Vec<_>>(),
         ["C"]
     );
+    // The smallest is not always the first that is found: it has more depth, or a hop before the last is larger.
+    let deeper = [
+        ('A', 'b', Full, 2),
+        ('A', 'c', Full, 2),
+        ('b', 'X', Full, 1),
+        ('c', 'X', Full, 0),
+    ];
+    let longer = [
+        ('A', 'b', Full, 2),
+        ('A', 'c', Full, 2),
+        ('b', 'e', Full, 1),
+        ('c', 'd', Full, 1),
+        ('d', 'X', Full, 0),
+        ('e', 'X', Full, 0),
+    ];
+    for (said, smallest) in [(&deeper[..], "AbX"), (&longer, "AbeX")] {
+        let paths = trust(&[('A', FULL, 3)], said).paths(owner('X'));
+        assert_eq!(paths.iter().map(names).collect::<Vec<_>>(), [smallest]);
+    }
     // What weighs less and allows more hops is remembered beside what weighs more.
     let said = [
         ('A', 'b', Full, 0),

@@ -135,6 +135,13 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "Body::Genesis(document) => {",
     ),
     mutant(
+        "an access list of another namespace is one of this one too",
+        "R1",
+        OWNER,
+        "Body::Acl(document) if record.content().owner == Some(self.owner) => {",
+        "Body::Acl(document) => {",
+    ),
+    mutant(
         "scopes are ignored",
         "R2",
         OWNER,
@@ -308,6 +315,23 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         TRUST,
         "*known = weight.max(*known);",
         "*known = FULL.min(weight + *known);",
+    ),
+    mutant(
+        "the longest path counts, not the heaviest",
+        "trust",
+        TRUST,
+        "*known = weight.max(*known);",
+        "*known = weight;",
+    ),
+    mutant(
+        "of paths of as many hops only the heaviest goes on",
+        "trust",
+        TRUST,
+        "layer = next;",
+        "let all = next.clone();
+            let heaviest = |owner| all.keys().filter(|at| at.0 == owner).map(|at| at.2).max();
+            next.retain(|at, _| Some(at.2) == heaviest(at.0));
+            layer = next;",
     ),
     mutant(
         "the best anchor counts, not their sum",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ggen_protocols::catalogue::{Meaning, Namespace, Status};
+use ggen_protocols::catalogue::{Fact, Meaning, Namespace, Status, is_granted};
 use ggen_protocols::id::{NetworkId, RecordId};
 use ggen_protocols::record::{Body, Record, Refusal, Signed, Verified};
 use proptest::collection::vec;
@@ -69,6 +69,25 @@ fn thefts() -> impl proptest::strategy::Strategy<Value = Vec<(Index, u16)>> {
     vec((any::<Index>(), 0..9u16), 0..6)
 }
 
+/// Documents have their effect by R1, and are not counted among what a publisher wrote.
+#[test]
+fn a_root_that_may_publish_everything_publishes_no_document() {
+    let mut world = World::founded();
+    let genesis = world.documents[0];
+    world.amend(genesis, ROOT, &of_one(ROOT, genesis.recovery, ROOT));
+    world.write(ROOT, None, publish("bar", "1.0.0", 1));
+    let namespace = world.namespace();
+    let standing = namespace.documents().standing();
+    assert_eq!(namespace.records().count(), 3);
+    for record in namespace.records() {
+        assert_eq!(
+            is_granted(standing, record),
+            record.fact != Fact::Document,
+            "{record:?}"
+        );
+    }
+}
+
 proptest! {
     #[test]
     fn i1_order_repetition_and_grouping_of_records_do_not_matter(
@@ -81,6 +100,9 @@ proptest! {
         let other = gathered(world.owner, &shuffled(&twice, seeds[0]));
         prop_assert_eq!(held(&other), held(&whole));
         prop_assert_eq!(other.meaning(), whole.meaning());
+        // The founding document names all who publish.
+        let in_feeds = world.feeds.values().flatten().map(|(_, id)| *id);
+        prop_assert!(held(&whole).is_superset(&in_feeds.collect()));
         // Two nodes that each saw a part, and then all of what the other holds.
         let mixed = shuffled(&world.records, seeds[1]);
         let (left, right) = mixed.split_at(cut.index(mixed.len() + 1));
@@ -88,6 +110,17 @@ proptest! {
         joined.meaning();
         gather(&mut joined, &shuffled(&[right, left].concat(), seeds[2]));
         prop_assert_eq!(joined.meaning(), whole.meaning());
+    }
+
+    #[test]
+    fn i1_what_is_merged_again_changes_nothing(world in world()) {
+        let meaning = world.meaning();
+        for value in meaning.registers.values() {
+            prop_assert!(!value.clone().merge(value.clone()));
+        }
+        for value in meaning.endorsements.values() {
+            prop_assert!(!value.clone().merge(value.clone()));
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
 use ggen_protocols::id::OwnerId;
+use ggen_protocols::limits;
 use ggen_protocols::trust::{Anchor, Edge, FULL, Level, Trust};
 use ggen_protocols::view::{self, Claims, Local, Mode, View, Why};
 use proptest::collection::{btree_map, btree_set, vec};
@@ -60,6 +61,26 @@ fn honest() -> impl Strategy<Value = Trust> {
     })
 }
 
+/// Anchors who vouch for two owners, those for two others, and those again: where many paths of as many hops lead to
+/// an owner, and what one endorsement changes is not lost among what others say.
+fn introductions() -> impl Strategy<Value = Trust> {
+    let weight = select(vec![1, FULL, FULL]);
+    let anchors = btree_map(0..2u8, weight, 1..=2);
+    let edge = (select(vec![Level::Partial, Level::Full]), 0..4u8);
+    let said = vec((0..HONEST - 2, 0..2u8, edge), 8..20);
+    (anchors, said).prop_map(|(anchors, said)| {
+        let mut trust = Trust::default();
+        for (n, weight) in anchors {
+            let depth = limits::TRUST_HOPS_MAX;
+            trust.anchors.insert(owner(n), Anchor { weight, depth });
+        }
+        for (issuer, which, edge) in said {
+            say(&mut trust, issuer, issuer / 2 * 2 + 2 + which, edge);
+        }
+        trust
+    })
+}
+
 fn say(trust: &mut Trust, issuer: u8, subject: u8, edge: Edge) {
     let edges = trust.web.entry(owner(issuer)).or_default();
     edges.insert(owner(subject), edge);
@@ -91,6 +112,13 @@ fn lies() -> impl Strategy<Value = Vec<(u8, u8, Edge)>> {
 
 fn entries() -> impl Strategy<Value = Vec<(u8, u8, Edge)>> {
     vec((0..HONEST, SYBILS, positive()), 0..6)
+}
+
+/// The least that anyone can say in favour of anyone.
+fn raises() -> impl Iterator<Item = (u8, u8, Edge)> {
+    let pairs = (0..HONEST).flat_map(|n| (0..HONEST).map(move |m| (n, m)));
+    let edges = [Level::Partial, Level::Full].map(|level| [(level, 0), (level, 1)]);
+    pairs.flat_map(move |(n, m)| edges.concat().into_iter().map(move |edge| (n, m, edge)))
 }
 
 proptest! {
@@ -162,14 +190,18 @@ proptest! {
     }
 
     #[test]
-    fn i16_a_better_endorsement_lowers_no_score(trust in honest(), issuer in 0..HONEST, subject in 0..HONEST, better in positive()) {
-        let mut raised = trust.clone();
-        let edges = raised.web.entry(owner(issuer)).or_default();
-        let edge = edges.entry(owner(subject)).or_insert((Level::None, 0));
-        *edge = (edge.0.max(better.0), edge.1.max(better.1));
-        let (old, new) = (trust.scores(), raised.scores());
-        for n in 0..HONEST {
-            prop_assert!(score(&new, owner(n)) >= score(&old, owner(n)), "{}", n);
+    fn i16_a_better_endorsement_lowers_no_score(trust in prop_oneof![1 => honest(), 3 => introductions()]) {
+        let old = trust.scores();
+        for (issuer, subject, better) in raises() {
+            let mut raised = trust.clone();
+            let edges = raised.web.entry(owner(issuer)).or_default();
+            let edge = edges.entry(owner(subject)).or_insert((Level::None, 0));
+            *edge = (edge.0.max(better.0), edge.1.max(better.1));
+            let new = raised.scores();
+            for n in 0..HONEST {
+                let is_lower = score(&new, owner(n)) < score(&old, owner(n));
+                prop_assert!(!is_lower, "{} of {}, {:?}: {}", issuer, subject, better, n);
+            }
         }
     }
 

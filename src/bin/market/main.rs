@@ -1,6 +1,7 @@
 //! The command `market`: reads the command line, does one thing, ends with its exit code.
 
 mod access;
+mod behind;
 mod demo;
 mod evidence;
 mod fetch;

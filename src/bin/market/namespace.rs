@@ -9,6 +9,7 @@ use ggen_marketplace::protocols::id::{NetworkId, OwnerId, PublicKey, RecordId};
 use ggen_marketplace::protocols::owner::{Documents, Mark, NamespaceDocument, Standing};
 use ggen_marketplace::protocols::record::{Body, Record, Signed, Verified};
 
+use crate::behind::{Guard, Risk};
 use crate::output::Output;
 use crate::sign::{Pen, hand_over_genesis};
 
@@ -63,6 +64,12 @@ impl Namespace {
             Standing::Unknown => bail!(
                 "nothing is known here of the namespace {owner}: connect to a node that has it, and try again"
             ),
+            Standing::Frozen(at) if self.documents.get(&at).is_some_and(is_without_recovery) => {
+                bail!(
+                    "{owner} is frozen for good, because its root key contradicted itself and it has no recovery key: \
+                 found another namespace"
+                )
+            }
             Standing::Frozen(_) => bail!(
                 "{owner} is frozen, because its root key contradicted itself: \
                  only `market recover` with its recovery key can go on"
@@ -71,6 +78,20 @@ impl Namespace {
                 "{owner} is dead, because its recovery key was used twice: found another namespace"
             ),
         }
+    }
+
+    /// Makes sure that the node has taken no other document since it was asked for them.
+    pub(crate) async fn confirm(&self, client: &Client) -> anyhow::Result<()> {
+        let held = client.documents(self.owner).await?;
+        let known = self.records.iter().map(Verified::envelope);
+        if !held.iter().eq(known) {
+            bail!(
+                "nothing was signed: who may publish in {} was changed elsewhere, which became known just now; \
+                 look at `market owner list`, and try again",
+                self.owner
+            );
+        }
+        Ok(())
     }
 
     /// Every document that is known, an implicit one included.
@@ -100,6 +121,10 @@ impl Namespace {
             body: Body::Acl(Box::new(document)),
         }
     }
+}
+
+fn is_without_recovery(document: &NamespaceDocument) -> bool {
+    document.recovery.is_none()
 }
 
 /// Reads an envelope that the node gave.
@@ -138,9 +163,9 @@ impl Root {
 }
 
 /// Changes the document in force with the root's signature; returns the record that says so and the new document.
-/// Without a change nothing is signed.
+/// Without a change nothing is signed, nor where the guard refuses.
 pub(crate) async fn change(
-    client: &Client,
+    guard: &Guard<'_>,
     namespace: &Namespace,
     root: &Root,
     reason: &str,
@@ -152,6 +177,8 @@ pub(crate) async fn change(
     if document == *before {
         return Ok((None, document));
     }
+    guard.pass(Risk::of(before)).await?;
+    namespace.confirm(guard.client).await?;
     document.mark = Mark::Reason(reason.to_owned());
     let at = namespace
         .documents
@@ -163,7 +190,7 @@ pub(crate) async fn change(
         .pen
         .seal(draft.context("no record can say that")?)
         .await?;
-    Ok((Some(client.submit(&envelope).await?), document))
+    Ok((Some(guard.client.submit(&envelope).await?), document))
 }
 
 /// Lets a key publish under these names, whatever it might before.

@@ -15,6 +15,9 @@ const SHOWN_CHARS_MAX: usize = 256;
 /// Most characters that are shown of one in a list, where it shares its line.
 const LISTED_CHARS_MAX: usize = 80;
 
+/// How often a line moves while something is waited for.
+const TICK: Duration = Duration::from_millis(100);
+
 /// How to print.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
@@ -79,6 +82,19 @@ impl Output {
         {
             eprintln!("{}", Shown::whole(choice));
         }
+    }
+
+    /// A line that says what is waited for, where somebody watches; it must be finished or dropped.
+    pub(crate) fn waiting(self, what: String) -> ProgressBar {
+        if self.json || !io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template("{spinner} {msg}")
+            .expect("the template above is of indicatif's grammar");
+        let bar = ProgressBar::new_spinner().with_style(style);
+        bar.set_message(what);
+        bar.enable_steady_tick(TICK);
+        bar
     }
 
     /// A bar that counts `unit`s up to `length`, where somebody watches; it must be finished or dropped.

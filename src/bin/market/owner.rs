@@ -9,6 +9,7 @@ use ggen_marketplace::registry::Sight;
 use serde::Serialize;
 
 use crate::access::Access;
+use crate::behind::Behind;
 use crate::namespace::{self, Namespace, Root, change};
 use crate::output::{Output, Shown, table};
 use crate::sign;
@@ -49,6 +50,8 @@ pub(crate) struct Add {
     /// Owner id [default: that of this home]
     #[arg(long)]
     owner: Option<OwnerId>,
+    #[command(flatten)]
+    behind: Behind,
 }
 
 #[derive(Debug, clap::Args)]
@@ -62,6 +65,8 @@ pub(crate) struct Remove {
     /// Owner id [default: that of this home]
     #[arg(long)]
     owner: Option<OwnerId>,
+    #[command(flatten)]
+    behind: Behind,
 }
 
 /// A document as programs read it.
@@ -309,7 +314,8 @@ async fn add(
         namespace::admit(document, args.key, scopes);
         Ok(())
     };
-    let (record, document) = change(client, &namespace, &root, "", edit).await?;
+    let guard = args.behind.guard(client, output);
+    let (record, document) = change(&guard, &namespace, &root, "", edit).await?;
     Ok(changed(owner, args.key, record, &document))
 }
 
@@ -335,7 +341,8 @@ async fn remove(
         }
         Ok(())
     };
-    let (record, document) = change(client, &namespace, &root, "", edit).await?;
+    let guard = args.behind.guard(client, output);
+    let (record, document) = change(&guard, &namespace, &root, "", edit).await?;
     Ok(changed(owner, args.key, record, &document))
 }
 

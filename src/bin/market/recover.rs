@@ -18,6 +18,7 @@ use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
 use crate::access::Access;
+use crate::behind::{Guard, Risk};
 use crate::init::{how_to_keep, text_of};
 use crate::namespace::{Namespace, verified};
 use crate::output::Output;
@@ -42,6 +43,10 @@ pub(crate) struct Args {
     /// Why, for others to read
     #[arg(long, default_value = "recovered")]
     reason: String,
+    /// Signs even if this node has not caught up with others: if another of your machines recovered the namespace
+    /// meanwhile, it is dead for good
+    #[arg(long)]
+    even_if_behind: bool,
 }
 
 #[derive(Serialize)]
@@ -108,10 +113,18 @@ async fn recover(
         let taken = HomeError::LabelTaken { label };
         return Err(anyhow::Error::new(taken).context("it writes in another namespace"));
     }
-    let namespace = Namespace::of(layout, client, owner, &layout.identities()?).await?;
+    let identities = layout.identities()?;
     if let Some(envelope) = keys.promised(&label)? {
+        let namespace = Namespace::of(layout, client, owner, &identities).await?;
         return finish(envelope, &keys, label, old, &namespace, client, output).await;
     }
+    let guard = Guard {
+        client,
+        output,
+        even_if_behind: args.even_if_behind,
+    };
+    guard.pass(Risk::Dead).await?;
+    let namespace = Namespace::of(layout, client, owner, &identities).await?;
     let (at, before) = place(&namespace, &recovery)?;
     let retired = args.choice.retired(client, &namespace, output).await?;
     let what = format!("the key `{label}`");
@@ -129,6 +142,7 @@ async fn recover(
     let record = namespace.record(at, document.clone());
     let draft = record.draft(namespace.network, recovery.public());
     let envelope = recovery.seal(draft.context("no record can say that")?);
+    namespace.confirm(client).await?;
     // Told before it counts: a namespace whose recovery key nobody saw could not be recovered again.
     tell(&document, owner, &label, Some(&next), output)?;
     keys.promise(&label, &envelope)?;

@@ -36,6 +36,7 @@ fn shown(status: &Status, runs: bool) -> String {
         ("blobs", blobs),
         ("search", index),
         ("peers", status.peers.to_string()),
+        ("caught up", status.caught_up.to_string()),
         ("addresses", status.addresses.join("  ")),
         ("http", status.http.clone().unwrap_or_else(none)),
         ("version", status.version.clone()),

@@ -1,5 +1,7 @@
 //! The loop's dealings with peers: their questions, their gossip, and reconciling with them.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use ggen_protocols::id::{PeerId, RecordId};
@@ -87,6 +89,7 @@ impl Actor {
             }
             Event::Disconnected(peer) => {
                 net.peers.remove(&peer);
+                self.meetings.gone(&peer);
                 net.network.transfer.set_addresses(peer, Vec::new());
                 net.tell_connected();
                 tracing::debug!(%peer, "disconnected");
@@ -103,10 +106,11 @@ impl Actor {
                     let _gone = reply.send(response);
                 }
                 Some(Purpose::Sync(peer, ticket)) => {
-                    if let Response::Hello(hello) = &response
-                        && !net.greeted(peer, hello)
-                    {
-                        return;
+                    if let Response::Hello(hello) = &response {
+                        if !net.greeted(peer, hello) {
+                            return;
+                        }
+                        self.met(peer);
                     }
                     self.reconcile(Input::Answered { ticket, response });
                 }
@@ -121,6 +125,26 @@ impl Actor {
             },
             Event::Heard(heard) => self.heard(heard),
         }
+    }
+
+    /// A peer of the same network was met: the first one ever is noted.
+    fn met(&mut self, peer: PeerId) {
+        let is_here = self
+            .net
+            .as_ref()
+            .is_some_and(|net| net.peers.contains_key(&peer));
+        if !is_here || !self.meetings.greeted(peer) {
+            return;
+        }
+        let Some(note) = self.met_note.clone() else {
+            return;
+        };
+        self.jobs.spawn(async move {
+            if let Err(error) = write_note(&note).await {
+                tracing::warn!(%error, note = %note.display(), "cannot note that another node was met");
+            }
+            (Done::Noted, None)
+        });
     }
 
     /// Answers a peer in a job, or tells it to come again.
@@ -153,6 +177,7 @@ impl Actor {
             net.swarm.answer(reply, Response::Busy(pause_ms));
         }
         if let Some(root) = told {
+            self.met(peer);
             self.reconcile(Input::Told { peer, root });
         }
     }
@@ -324,6 +349,7 @@ impl Actor {
                     return;
                 };
                 one.in_sync = outcome == Outcome::InSync;
+                self.meetings.ended(peer, &outcome);
                 // Its heads are about what is here only now; later ones come by gossip.
                 if one.in_sync && !std::mem::replace(&mut one.told_heads, true) {
                     let network = net.network.clone();
@@ -355,6 +381,15 @@ impl Actor {
             (Done::Sync(input), None)
         });
         self.tickets.insert(started.id(), ticket);
+    }
+}
+
+/// Makes the file that tells that a peer was met. That it is there is all it says, so no crash leaves half of it.
+async fn write_note(path: &Path) -> io::Result<()> {
+    tokio::fs::File::create(path).await?.sync_all().await?;
+    match path.parent() {
+        Some(folder) => tokio::fs::File::open(folder).await?.sync_all().await,
+        None => Ok(()),
     }
 }
 

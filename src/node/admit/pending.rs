@@ -1,4 +1,4 @@
-//! Records whose signer no document names yet: kept for a while, for the document may be on its way.
+//! Records and heads whose signer no document names yet: kept for a while, for the document may be on its way.
 //!
 //! What does not fit is forgotten; reconciliation brings it again once the documents are here.
 
@@ -9,12 +9,16 @@ use ggen_protocols::record::{Record, Verified};
 
 /// Records that wait in one namespace.
 const WAITING_PER_OWNER_MAX: usize = 256;
-/// Bytes of envelopes that wait in all.
-const WAITING_BYTES_MAX: usize = 16 << 20;
+/// Bytes of envelopes of records that wait in all.
+pub(super) const RECORDS_BYTES_MAX: usize = 16 << 20;
+/// Bytes of envelopes of heads that wait in all: they have room of their own, because they take no room elsewhere.
+pub(super) const HEADS_BYTES_MAX: usize = 1 << 20;
 
 /// Verified records that wait for documents, by namespace.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pending {
+    /// Bytes of envelopes that it may hold.
+    bytes_max: usize,
     waiting: BTreeMap<OwnerId, BTreeMap<RecordId, Verified<Record>>>,
     /// Namespaces in the order in which their first record came.
     order: VecDeque<OwnerId>,
@@ -22,10 +26,20 @@ pub(super) struct Pending {
 }
 
 impl Pending {
+    /// Nothing, with room for envelopes of so many bytes.
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self {
+            bytes_max,
+            waiting: BTreeMap::new(),
+            order: VecDeque::new(),
+            bytes: 0,
+        }
+    }
+
     /// Keeps a record. Where there is no room, the namespace that waits longest makes some.
     pub(super) fn keep(&mut self, owner: OwnerId, record: Verified<Record>) {
         let size = record.envelope().len();
-        while self.bytes + size > WAITING_BYTES_MAX {
+        while self.bytes + size > self.bytes_max {
             let Some(oldest) = self.order.front().copied() else {
                 return;
             };

@@ -250,8 +250,11 @@ async fn a_document_that_fits_nowhere_is_held_against_its_sender() {
 
 /// A head of the namespace of the bare key number 1, signed by the key with this number.
 fn head(signer: u8, time_ms: u64, last: &Verified<Record>) -> Bytes {
+    head_of(author(1).owner(), signer, time_ms, last)
+}
+
+fn head_of(subject: OwnerId, signer: u8, time_ms: u64, last: &Verified<Record>) -> Bytes {
     let key = PrivateKey::from_seed([signer; 32]);
-    let subject = author(1).owner();
     let head = Head {
         subject,
         acl: RecordId::from_bytes(*subject.as_bytes()),
@@ -313,4 +316,27 @@ async fn an_old_head_says_nothing() {
     let old = head(1, system_clock() - week_ms - 60_000, &first);
     judged(&door, &[announced(&old)]).await;
     assert_eq!(door.catalogue.sights(author(1).owner()).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_head_waits_for_the_documents_of_its_namespace() {
+    let door = door(system_clock);
+    let acme = author(1);
+    let genesis = acme.found("acme", None);
+    let owner = genesis.namespace().unwrap();
+    let release = author(1).publish_in(owner, "demo@1.0.0", "x");
+    let early = announced(&head_of(owner, 1, system_clock(), &release));
+    let foreign = announced(&head_of(owner, 2, system_clock(), &release));
+    assert_eq!(
+        judged(&door, &[early.clone(), foreign]).await,
+        [Judgement::Ignore, Judgement::Ignore]
+    );
+    assert_eq!(door.catalogue.sights(owner).await.unwrap(), []);
+    judged(&door, &[announced(genesis.envelope())]).await;
+    let sights = door.catalogue.sights(owner).await.unwrap();
+    let [sight] = &sights[..] else {
+        panic!("only the word of its root counts: {sights:?}");
+    };
+    assert_eq!((sight.witness, sight.missing), (acme.key(), 1));
+    assert_eq!(judged(&door, &[early]).await, [Judgement::Ignore]);
 }

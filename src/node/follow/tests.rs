@@ -40,6 +40,7 @@ struct Books {
     changes: Mutex<Vec<Admitted>>,
     releases: Mutex<BTreeMap<CanonicalName, Vec<Release>>>,
     position: watch::Sender<u64>,
+    pruned: Mutex<u64>,
 }
 
 fn owner() -> OwnerId {
@@ -99,6 +100,10 @@ impl Catalogue for Books {
             .take(limit)
             .cloned()
             .collect())
+    }
+
+    async fn pruned(&self) -> Result<u64> {
+        Ok(*self.pruned.lock().unwrap())
     }
 
     fn position(&self) -> watch::Receiver<u64> {
@@ -417,6 +422,45 @@ async fn an_index_ahead_of_the_catalogue_is_built_anew() {
         .insert("of-another-catalogue".to_owned(), "1.0.0".to_owned());
     let mut following = Following::start(books, shelf);
     assert_eq!(following.shown(1).await, ["a@1.0.0"]);
+}
+
+/// An index that shows a package of which nothing is told any more.
+fn stale(position: u64) -> Shelf {
+    let shelf = Shelf::default();
+    *shelf.position.lock().unwrap() = position;
+    shelf
+        .shown
+        .lock()
+        .unwrap()
+        .insert("gone".to_owned(), "1.0.0".to_owned());
+    shelf
+}
+
+#[tokio::test]
+async fn an_index_that_lacks_pruned_changes_is_built_anew_and_no_other() {
+    for (at, pruned, shown) in [
+        (1, 2, vec!["a@1.0.0", "b@1.0.0", "c@1.0.0"]),
+        (2, 2, vec!["c@1.0.0", "gone@1.0.0"]),
+    ] {
+        let books = Books::default();
+        for name in ["a", "b", "c"] {
+            books.put(release(name, "1.0.0"));
+        }
+        *books.pruned.lock().unwrap() = pruned;
+        let mut following = Following::start(books, stale(at));
+        assert_eq!(following.shown(3).await, shown);
+    }
+}
+
+#[tokio::test]
+async fn an_index_is_built_anew_when_changes_were_pruned_before_it_read_them() {
+    let books = Books::default();
+    books.put(release("a", "1.0.0"));
+    let mut following = Following::start(books, stale(0));
+    assert_eq!(following.shown(1).await, ["a@1.0.0", "gone@1.0.0"]);
+    *following.books.pruned.lock().unwrap() = 2;
+    following.books.put(release("b", "1.0.0"));
+    assert_eq!(following.shown(2).await, ["a@1.0.0", "b@1.0.0"]);
 }
 
 #[tokio::test]

@@ -30,6 +30,8 @@ struct Contact {
     connected: bool,
     retry_at: Instant,
     delay: Duration,
+    /// Who answered there last was this node itself, or one of another network.
+    useless: bool,
     /// The log said that it cannot be reached.
     warned: bool,
 }
@@ -62,10 +64,17 @@ impl Contacts {
                 connected: false,
                 retry_at: now,
                 delay: RETRY_DELAY_MIN,
+                useless: false,
                 warned: false,
             })
         };
         texts.iter().map(parse).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Who is to be found at each address that is of use; nothing where nobody has answered yet.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = Option<PeerId>> {
+        let useful = self.0.iter().filter(|one| !one.useless);
+        useful.map(|one| one.found)
     }
 
     /// When the next one is to be dialled.
@@ -106,6 +115,7 @@ impl Contacts {
                     tracing::info!(address = contact.text, "bootstrap peer reached");
                 }
                 contact.connected = true;
+                contact.useless = false;
                 contact.warned = false;
                 contact.delay = RETRY_DELAY_MIN;
             }
@@ -161,6 +171,7 @@ impl Contacts {
             let dialled = connection.is_some() && contact.dialling == connection;
             if dialled || contact.found == Some(peer) {
                 contact.dialling = None;
+                contact.useless = true;
                 contact.retry_at = Instant::now() + USELESS_DELAY;
                 tracing::warn!(address = contact.text, why, "bootstrap peer is of no use");
             }
@@ -196,11 +207,15 @@ mod tests {
 
         let dial = contacts.take_due().unwrap();
         let peer = PeerId::random();
+        assert_eq!(contacts.nodes().collect::<Vec<_>>(), [None]);
         contacts.connected(dial.connection_id(), peer);
+        assert_eq!(contacts.nodes().collect::<Vec<_>>(), [Some(peer)]);
         assert_eq!(contacts.next_dial(), None);
         contacts.disconnected(peer);
         let pause = contacts.next_dial().unwrap() - Instant::now();
         assert_eq!(pause, RETRY_DELAY_MIN);
+        contacts.useless(None, peer, "it is of another network");
+        assert_eq!(contacts.nodes().count(), 0);
     }
 
     #[test]

@@ -108,6 +108,7 @@ async fn damage_to_any_table_is_found() {
         tables::VETOED,
         tables::UNTOLD,
         tables::TRUSTED,
+        tables::INTRODUCERS,
         tables::USED,
     ];
     for rows in tables::ALL {

@@ -29,8 +29,6 @@ use crate::registry::{
     Witnessed, audit, derive, heads, names, sign, tree,
 };
 
-/// Records that one job writes: enough that a path of the tree is touched once for many of them.
-const RECORDS_PER_JOB: usize = 2048;
 /// Jobs of one call that are prepared or written at a time.
 const JOBS_AT_A_TIME: usize = 2;
 
@@ -47,12 +45,15 @@ impl Catalogue for LocalRegistry {
     async fn admit(&self, records: Vec<Verified<Record>>) -> Result<Vec<Admission>> {
         let mut offered: Vec<_> = records.into_iter().enumerate().collect();
         offered.sort_by_key(|(at, record)| (write::precedence(record.content()), *at));
-        let (places, records): (Vec<_>, Vec<_>) = offered.into_iter().unzip();
-        let mut records = records.into_iter().peekable();
-        let mut jobs = Vec::with_capacity(places.len().div_ceil(RECORDS_PER_JOB));
-        while records.peek().is_some() {
-            jobs.push(records.by_ref().take(RECORDS_PER_JOB).collect::<Vec<_>>());
-        }
+        let (places, mut records): (Vec<_>, Vec<_>) = offered.into_iter().unzip();
+        // What is one job is written in order. Of several, one may overtake another: no record may do so with the
+        // document that lets it in.
+        let per_job = pool::records_per_job(self.pool_bytes_max);
+        let documents = match records.len() > per_job {
+            true => records.partition_point(|record| !write::precedence(record.content()).0),
+            false => 0,
+        };
+        let others = records.split_off(documents);
         let write = |records: Vec<Verified<Record>>| async move {
             let preparing = spawn_blocking(move || records.into_iter().map(Offer::of).collect());
             let offers = joined(preparing.await)?;
@@ -60,10 +61,19 @@ impl Catalogue for LocalRegistry {
             self.change(move |transaction| Ok(write::admit(transaction, offers, terms)?))
                 .await
         };
-        let written = stream::iter(jobs).map(write).buffered(JOBS_AT_A_TIME);
-        let admissions: Vec<Vec<Admission>> = written.try_collect().await?;
+        let mut admissions = Vec::with_capacity(places.len());
+        for (records, at_a_time) in [(records, 1), (others, JOBS_AT_A_TIME)] {
+            let mut records = records.into_iter().peekable();
+            let mut jobs = Vec::with_capacity(records.len().div_ceil(per_job));
+            while records.peek().is_some() {
+                jobs.push(records.by_ref().take(per_job).collect::<Vec<_>>());
+            }
+            let written = stream::iter(jobs).map(write).buffered(at_a_time);
+            let written: Vec<Vec<Admission>> = written.try_collect().await?;
+            admissions.extend(written.into_iter().flatten());
+        }
         let mut answers = vec![Admission::Known; places.len()];
-        for (at, admission) in places.into_iter().zip(admissions.into_iter().flatten()) {
+        for (at, admission) in places.into_iter().zip(admissions) {
             answers[at] = admission;
         }
         Ok(answers)
@@ -142,6 +152,11 @@ impl Catalogue for LocalRegistry {
         .await
     }
 
+    async fn pruned(&self) -> Result<u64> {
+        self.read(|snapshot| pool::changes::read_pruned(&snapshot.table(tables::ABOUT)?))
+            .await
+    }
+
     fn position(&self) -> watch::Receiver<u64> {
         self.position.subscribe()
     }
@@ -153,6 +168,7 @@ impl Catalogue for LocalRegistry {
 
     async fn witness(&self, head: Verified<Record>) -> Result<Witnessed> {
         let (network, own) = (self.network, self.own());
+        let pool_bytes_max = self.pool_bytes_max;
         self.change(move |transaction| {
             let stored = Stored(transaction, network);
             let said = heads::head_of(&head).ok_or_else(not_a_head)?;
@@ -163,8 +179,12 @@ impl Catalogue for LocalRegistry {
                 is_crowded: false,
             };
             let is_evicted = pool::is_evicted(transaction, said.subject)?;
-            if is_evicted || !heads::counts(&stored, &own, network, said.subject, head.key())? {
+            if is_evicted {
                 return Ok(written(Witnessed::Stranger));
+            }
+            let objection = heads::objection(&stored, &own, network, said.subject, head.key())?;
+            if let Some(objection) = objection {
+                return Ok(written(objection));
             }
             let at = key::pair(said.subject, head.key().as_bytes());
             let mut table = transaction.table(tables::HEADS)?;
@@ -176,7 +196,12 @@ impl Catalogue for LocalRegistry {
             }
             let envelope: &[u8] = head.envelope();
             table.insert(at.as_slice(), envelope).map_err(Fault::from)?;
-            Ok(written(Witnessed::Newer))
+            let before = kept.map(|kept| kept.envelope().len());
+            let size = pool::count_head(transaction, said.subject, before, envelope.len())?;
+            Ok(Written {
+                is_crowded: size.is_beyond(pool_bytes_max),
+                ..written(Witnessed::Newer)
+            })
         })
         .await
     }

@@ -3,7 +3,7 @@
 use ggen_protocols::id::OwnerId;
 use redb::{ReadableTable, Table, WriteTransaction};
 
-use super::{DECLINED_BYTES, RECORD_OVERHEAD_BYTES, forget};
+use super::{DECLINED_BYTES, RECORD_OVERHEAD_BYTES, forget, records_room};
 use crate::db::Fault;
 use crate::registry::stored::Source;
 use crate::registry::tables::{self, Row, damaged, row};
@@ -11,6 +11,10 @@ use crate::registry::tables::{self, Row, damaged, row};
 const POOL: &[u8] = b"pool";
 const DECLINED_COUNT: &[u8] = b"declined";
 const SERIAL: &[u8] = b"serial";
+/// Of envelopes up to this size, in bytes, what a page has no room for is little.
+const SMALL_BYTES_MAX: u64 = 1024;
+/// What a row with an envelope has besides it in its page, in bytes.
+const ROW_BYTES: u64 = 128;
 
 /// What is kept of one owner.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,7 +27,7 @@ pub(in crate::registry) struct Account {
     pub(in crate::registry) declined: u64,
     /// Its key in [`tables::DECLINERS`] while there are such.
     pub(in crate::registry) serial: u64,
-    /// What its records take, documents among them.
+    /// What its records take, documents among them, and the head records about it.
     pub(in crate::registry) bytes: u64,
     /// The position of the last record that was taken of it; of one that was used, that of [`tables::USED`].
     pub(in crate::registry) turn: u64,
@@ -45,9 +49,15 @@ pub(in crate::registry) enum Place {
 }
 
 impl Account {
-    /// What one more record takes.
+    /// What one more record takes, or one more head record.
     pub(in crate::registry) fn bytes_of(envelope: usize) -> u64 {
-        envelope as u64 + RECORD_OVERHEAD_BYTES
+        let envelope = envelope as u64;
+        // Of large ones few or one stand in a page, and pages larger than the smallest double in size.
+        let paged = match envelope <= SMALL_BYTES_MAX {
+            true => envelope,
+            false => (envelope + ROW_BYTES).next_power_of_two(),
+        };
+        paged + RECORD_OVERHEAD_BYTES
     }
 
     /// What it takes of the pool.
@@ -94,7 +104,7 @@ impl Size {
 
     /// Whether a pool of so many bytes is too small for it.
     pub(in crate::registry) fn is_beyond(&self, bytes_max: u64) -> bool {
-        self.bytes > bytes_max || self.declined > forget::ids_max(bytes_max)
+        self.bytes > records_room(bytes_max) || self.declined > forget::ids_max(bytes_max)
     }
 }
 

@@ -97,14 +97,19 @@ impl Catalogue for MemoryRegistry {
             let said = heads::head_of(&head).ok_or_else(heads::not_a_head)?;
             let (subject, key) = (said.subject, head.key());
             let is_evicted = state.evicted.contains(&subject);
-            if is_evicted || !heads::counts(state, &self.own(), self.network, subject, key)? {
+            if is_evicted {
                 return Ok(Witnessed::Stranger);
+            }
+            let objection = heads::objection(state, &self.own(), self.network, subject, key)?;
+            if let Some(objection) = objection {
+                return Ok(objection);
             }
             let of_subject = state.heads.entry(subject).or_default();
             if !heads::is_newer(&head, of_subject.get(&key)) {
                 return Ok(Witnessed::Older);
             }
             of_subject.insert(key, head);
+            state.make_room()?;
             Ok(Witnessed::Newer)
         })
     }

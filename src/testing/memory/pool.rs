@@ -1,5 +1,6 @@
 //! The pool of strangers in the model: whole owners go, by plain search.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use ggen_protocols::catalogue::Namespace;
@@ -9,7 +10,7 @@ use ggen_protocols::trust::FULL;
 use super::State;
 use crate::db::Fault;
 use crate::registry::trust::Reach;
-use crate::registry::{DECLINED_BYTES, RECORD_OVERHEAD_BYTES, ids_left, ids_max};
+use crate::registry::{DECLINED_BYTES, ids_left, ids_max, record_bytes, records_room};
 
 impl State {
     fn strangers(&self) -> impl Iterator<Item = OwnerId> {
@@ -45,12 +46,19 @@ impl State {
         Ok(())
     }
 
-    /// What the records of an owner take.
+    /// What the records of an owner take, and the heads about it.
     fn bytes_of(&self, owner: OwnerId) -> u64 {
         let namespace = self.namespaces.get(&owner).into_iter();
         let held = namespace.flat_map(Namespace::records);
         let held = held.filter_map(|record| self.held.get(&record.id));
-        held.map(|(record, _)| record.envelope().len() as u64 + RECORD_OVERHEAD_BYTES)
+        let held = held.map(|(record, _)| record);
+        let heads = self
+            .heads
+            .get(&owner)
+            .into_iter()
+            .flat_map(BTreeMap::values);
+        held.chain(heads)
+            .map(|record| record_bytes(record.envelope().len()))
             .sum()
     }
 
@@ -118,7 +126,7 @@ impl State {
             let strangers: Vec<_> = self.strangers().collect();
             let bytes = strangers.iter().map(|owner| self.bytes_of(*owner));
             let ids = self.declined.len() as u64 * DECLINED_BYTES;
-            if bytes.sum::<u64>() + ids <= self.pool_bytes_max {
+            if bytes.sum::<u64>() + ids <= records_room(self.pool_bytes_max) {
                 return Ok(());
             }
             self.refresh_trusted()?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ggen_protocols::catalogue::{Fact, Feed, Namespace, Register, Slot, Status};
 use ggen_protocols::id::{CanonicalName, Label, OwnerId, PublicKey, RecordId, ReleaseKey};
-use ggen_protocols::owner::Documents;
+use ggen_protocols::owner::{Documents, Standing};
 use ggen_protocols::trust::{Anchor, Endorsement, Veto};
 use ggen_protocols::view::Mode;
 use semver::Version;
@@ -112,6 +112,16 @@ impl Snapshot for State {
         let has_documents = records.any(|record| record.fact == Fact::Document);
         let status = self.meanings.get(&owner).map(|meaning| meaning.status);
         Ok(status.filter(|_| has_documents))
+    }
+
+    fn label(&self, owner: OwnerId) -> Result<Option<String>, Fault> {
+        let namespace = self.namespaces.get(&owner);
+        let standing = namespace.map(|namespace| namespace.documents().standing());
+        Ok(match standing {
+            Some(Standing::Active(_, document)) => Some(document.label.clone()),
+            _ => None,
+        }
+        .filter(|label| !label.is_empty()))
     }
 
     fn endorsements(&self, issuer: OwnerId) -> Result<BTreeMap<OwnerId, Endorsement>, Fault> {

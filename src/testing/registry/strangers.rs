@@ -10,7 +10,7 @@ use crate::registry::local::OpenOptions;
 use crate::registry::{Admission, Catalogue, Witnessed, ids_max};
 
 /// Room for five records of these tests and not for six.
-const POOL: u64 = 8000;
+const POOL: u64 = 9600;
 
 pub(super) async fn suite(make: &impl AsyncFn(OpenOptions) -> Arc<dyn Catalogue>) {
     whole_owners_make_room(&*make(crowded()).await).await;

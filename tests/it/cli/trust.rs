@@ -181,7 +181,10 @@ fn evidence_of_a_conflict_is_checked_without_a_node() {
 #[test]
 fn a_version_with_two_contents_is_withheld_on_every_node_from_all_who_did_not_use_it() {
     let ([one, other], [on_one, _on_other]) = conflicted();
-    let user = one.run(&["fetch", "http", "--output", "-"]).stdout;
+    // Whether the other content is there by now or not.
+    let user = one.run(&["fetch", "http@1.0.0", "--output", "-"]);
+    assert_eq!(user.status.code(), Some(0), "{}", said(&user));
+    let user = user.stdout;
     let known = Place::new();
     let on_known = Up::start(&known, &["--bootstrap", on_one.told("addr")]);
     // The last one never met who signed.

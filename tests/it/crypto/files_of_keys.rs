@@ -1,7 +1,7 @@
 //! Key files: what is taken, what is refused with which words, and who wins a race.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Barrier;
@@ -126,6 +126,27 @@ fn what_is_no_private_file_is_refused() {
         assert!(error.contains(why), "{}: {error}", path.display());
     }
     assert!(!folder.join("nowhere").exists());
+}
+
+#[test]
+fn a_file_of_another_user_is_refused() {
+    let (_home, path) = home();
+    PrivateKey::from_seed(SEED).save_new(&path).unwrap();
+    // Only root can give a file away; to anybody else, the system's own files are foreign.
+    let path = if rustix::process::geteuid().is_root() {
+        chown(&path, Some(1), None).unwrap();
+        path
+    } else {
+        PathBuf::from("/etc/passwd")
+    };
+    for error in [
+        PrivateKey::load(&path).unwrap_err(),
+        PrivateKey::load_or_create(&path).unwrap_err(),
+        PrivateKey::is_locked(&path).unwrap_err(),
+        Passphrase::read_file(&path).unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("belongs to user"), "{error}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use ggen_marketplace::protocols::owner::NamespaceDocument;
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 
+use crate::behind::Behind;
 use crate::namespace::{self, Namespace, Root, change, verified};
 use crate::output::Output;
 use crate::owner::{known, owner_or_own};
@@ -24,6 +25,8 @@ pub(crate) struct Rotate {
     /// Makes the new key the root of the namespace, too
     #[arg(long)]
     root: bool,
+    #[command(flatten)]
+    behind: Behind,
 }
 
 #[derive(Debug, clap::Args)]
@@ -53,6 +56,8 @@ pub(crate) struct Retire {
     /// Owner id [default: that of this home]
     #[arg(long)]
     owner: Option<OwnerId>,
+    #[command(flatten)]
+    behind: Behind,
 }
 
 /// A key that was replaced.
@@ -221,7 +226,8 @@ async fn hand_over(
         }
         Ok(())
     };
-    let (_, document) = change(client, namespace, &root, "rotated", edit).await?;
+    let guard = args.behind.guard(client, output);
+    let (_, document) = change(&guard, namespace, &root, "rotated", edit).await?;
     Ok(document)
 }
 
@@ -304,7 +310,8 @@ pub(crate) async fn retire(
         namespace::retire(document, args.key, last);
         Ok(())
     };
-    let (record, _) = change(client, &namespace, &root, &args.reason, edit).await?;
+    let guard = args.behind.guard(client, output);
+    let (record, _) = change(&guard, &namespace, &root, &args.reason, edit).await?;
     Ok(Retired {
         owner: owner.to_string(),
         key: args.key.to_string(),

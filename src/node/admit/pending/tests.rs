@@ -4,7 +4,7 @@ use crate::testing::registry::Author;
 
 #[test]
 fn what_waits_is_bounded_by_owner_and_in_all() {
-    let mut pending = Pending::default();
+    let mut pending = Pending::new(RECORDS_BYTES_MAX);
     let mut mallory = Author::new(1);
     let owner = |number: u8| OwnerId::from_bytes([number; 32]);
     let note = "x".repeat(250);
@@ -27,10 +27,10 @@ fn what_waits_is_bounded_by_owner_and_in_all() {
     for number in 1..=250 {
         for record in &records {
             pending.keep(owner(number), record.clone());
-            assert!(pending.bytes <= WAITING_BYTES_MAX);
+            assert!(pending.bytes <= RECORDS_BYTES_MAX);
         }
     }
-    assert!(pending.bytes > WAITING_BYTES_MAX - of_one, "it is used");
+    assert!(pending.bytes > RECORDS_BYTES_MAX - of_one, "it is used");
     assert!(of_one <= WAITING_PER_OWNER_MAX * size);
     assert_eq!(pending.take(owner(0)), [], "the oldest had to go");
     let last = pending.take(owner(250));
