@@ -3,14 +3,17 @@
 //! An archive is checked at publication and again on every node that it reaches, before anybody may use it:
 //! the publisher's own check is nobody else's protection. Nothing is ever unpacked to disk here.
 
+pub mod bind;
 mod check;
 mod compare;
 mod gunzip;
 mod header;
+pub mod index;
 mod manifest;
 mod members;
 mod pack;
 mod path;
+mod readme;
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -86,6 +89,28 @@ pub fn matches(
     bounds: Bounds,
 ) -> Result<Inspected, ArchiveError> {
     compare::matches(archive, publish, bounds)
+}
+
+/// Where the README of a package stands in its directory, as its manifest says; `README.md` if that says nothing.
+/// Nothing if the package says that it has none, or is generic. For archives that were checked before.
+///
+/// # Errors
+/// [`ArchiveError`] if it cannot be read.
+pub fn readme_path(archive: impl Read, format: Format) -> Result<Option<String>, ArchiveError> {
+    readme::path(archive, format)
+}
+
+/// The first `bytes_max` bytes of one file in the package's directory; nothing if it is not within the first 64 MiB
+/// that the archive unpacks to. For archives that were checked before.
+///
+/// # Errors
+/// [`ArchiveError`] if it cannot be read.
+pub fn file(
+    archive: impl Read,
+    path: &str,
+    bytes_max: u64,
+) -> Result<Option<Vec<u8>>, ArchiveError> {
+    readme::file(archive, path, bytes_max)
 }
 
 /// What a path on disk is.

@@ -10,13 +10,16 @@
 //!            then for `publish` the archive in chunks, then end
 //! reply    = any number of progress messages, then one message;
 //!            after a fetch with content the archive in chunks, then end or a failure;
-//!            after `documents` and `record` one chunk for each envelope
+//!            after `documents` and `record` one chunk for each envelope;
+//!            after `offer` at any later time another message and the message to sign in one chunk, and then
+//!            from the client one chunk, the signature, or a failure
 //! ```
 
 mod answer;
 mod client;
 mod frame;
 mod keyring;
+mod offer;
 mod request;
 mod server;
 mod socket;
@@ -24,10 +27,11 @@ mod views;
 
 use std::error::Error;
 
-pub use client::{Client, ControlError};
-pub use keyring::UNLOCK_TIME_MAX;
+pub use client::{Client, ControlError, Offered};
+pub use keyring::{Keyring, UNLOCK_TIME_MAX};
+pub use offer::{OFFER_TIME_MAX, Offers, Promise, offer_id};
 pub use request::{Failure, UnlockedKey};
-pub use server::{Server, ServerError};
+pub use server::{Server, ServerError, Web};
 pub use views::{Hit, Hits, PackageInfo, ReleaseState, VersionInfo};
 
 /// What went wrong and why, in one line: the error and its causes. A cause that the line already ends in,

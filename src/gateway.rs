@@ -1,36 +1,147 @@
-//! Answers HTTP on loopback: reading only, JSON under `/api/v1`.
+//! Answers HTTP: JSON under `/api/v1`, and what tools of the ecosystems ask for.
 //!
 //! Every request passes, in this order: the bound on connections, the time limit, the check of `Host` (a web
-//! page that rebinds its own name to this machine gets 421), the bound on bodies, the bound on requests at a
-//! time, the routes. Every answer, errors included, carries the headers that keep web pages out.
+//! page that rebinds its own name to this machine gets 421), the bound on bodies, for changes the check of where the
+//! page stands that asks for them (403), the credential (401, 403), the bound on requests at a time, the routes. Every
+//! answer, errors included, carries the headers that keep web pages out.
 
+mod auth;
+mod bound;
+mod cargo;
+mod desk;
 mod error;
+mod events;
 mod guard;
+mod host;
 mod listener;
+mod metrics;
+mod openapi;
+mod permit;
 mod rest;
+mod web;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use axum::http::{HeaderMap, header};
 use axum::middleware;
 use axum::routing::get;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
+use crate::archive::index::Canonical;
+use crate::control::Keyring;
+use crate::metrics::Traffic;
 use crate::node::Node;
+pub use bound::{Bound, bind, bind_insecure};
+use guard::Guard;
+use host::Hosts;
+pub use host::{HostName, NoHostName};
 use listener::Bounded;
+use metrics::Meters;
 
-/// Requests worked on at a time; more wait, within the time limit.
-const REQUESTS_MAX: usize = 64;
+/// Largest upload that can be allowed, in bytes.
+pub const UPLOAD_BYTES_MAX: u64 = 100 << 20;
+
+/// What HTTP is answered from.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// The node.
+    pub node: Node,
+    /// Its unlocked keys: what is published over HTTP is signed with them.
+    pub keys: Keyring,
+    /// The base of the addresses of indexes that all nodes of the swarm use.
+    pub canonical: Canonical,
+    /// To whom, and how much.
+    pub options: Options,
+}
+
+impl Parts {
+    /// A node without unlocked keys, with the usual base and options.
+    pub fn new(node: Node) -> Self {
+        Self {
+            node,
+            keys: Keyring::default(),
+            canonical: Canonical::default(),
+            options: Options::default(),
+        }
+    }
+}
+
+/// To whom HTTP is answered, and how much of it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Names by which clients reach the node besides its address, such as that of a proxy before it.
+    pub names: Vec<HostName>,
+    /// Whether other machines that reach the node read without a token. On loopback everybody does.
+    pub public_read: bool,
+    /// Largest upload, in bytes, at most [`UPLOAD_BYTES_MAX`].
+    pub upload_bytes_max: u64,
+    /// Times and numbers.
+    pub limits: Limits,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            names: Vec::new(),
+            public_read: false,
+            upload_bytes_max: 10 << 20,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// How long and how many.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// How long a request may take until its answer begins. Uploads that go on have 15 minutes.
+    pub request_time_max: Duration,
+    /// How long a connection may rest: longer than any answer takes to begin.
+    pub rest_max: Duration,
+    /// Connections at a time. Half of the file handles that a process usually has.
+    pub connections_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_time_max: Duration::from_secs(30),
+            rest_max: Duration::from_secs(60),
+            connections_max: 512,
+        }
+    }
+}
 
 /// What the handlers work with.
 #[derive(Debug, Clone)]
 struct Gateway {
     node: Node,
+    keys: Keyring,
+    canonical: Arc<Canonical>,
     address: SocketAddr,
-    slots: Arc<Semaphore>,
+    reads_need_token: bool,
+    failures: Arc<auth::Failures>,
+    indexes: Arc<cargo::Indexes>,
+    watchers: Arc<events::Watchers>,
+    meters: Arc<Meters>,
+}
+
+impl Gateway {
+    /// Whether nothing is told without a token.
+    fn reads_need_token(&self) -> bool {
+        self.reads_need_token
+    }
+
+    /// Where the client of a request, which passed the check of its host, reaches this node; without a slash at its end.
+    fn base(&self, headers: &HeaderMap) -> String {
+        let host = headers.get(header::HOST);
+        match host.and_then(|host| host.to_str().ok()) {
+            Some(host) => format!("http://{host}"),
+            None => format!("http://{}", self.address),
+        }
+    }
 }
 
 /// Why HTTP cannot be answered.
@@ -39,8 +150,9 @@ struct Gateway {
 pub enum GatewayError {
     /// Other machines could reach that address.
     #[error(
-        "HTTP on {0} could be reached by other machines, and nobody is asked for a password: \
-         use --http 127.0.0.1:{port}, and a reverse proxy or an SSH tunnel for others", port = .0.port()
+        "HTTP on {0} could be reached by other machines, which could read all that passes: \
+         use --http 127.0.0.1:{port}, and a reverse proxy or an SSH tunnel for others; \
+         --insecure-lan does it all the same", port = .0.port()
     )]
     NotLoopback(SocketAddr),
     /// The address is taken.
@@ -59,56 +171,59 @@ pub enum GatewayError {
     },
 }
 
-/// Takes an address of this machine; port 0 takes a free one.
-///
-/// # Errors
-/// [`GatewayError`].
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, GatewayError> {
-    if !address.ip().is_loopback() {
-        return Err(GatewayError::NotLoopback(address));
-    }
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => GatewayError::InUse(address),
-            _ => GatewayError::Listen { address, source },
-        })
-}
-
 /// Answers requests until `stop` is ready; then accepts no more and ends when those that run have ended.
 ///
 /// # Errors
 /// What the listener failed with.
 pub async fn serve(
-    listener: TcpListener,
-    node: Node,
+    bound: Bound,
+    parts: Parts,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
+    let address = bound.local_addr()?;
+    let options = parts.options;
+    let upload_bytes_max = options.upload_bytes_max.min(UPLOAD_BYTES_MAX);
+    let hosts = Hosts::new(address, options.names);
+    let request_time_max = options.limits.request_time_max;
+    let guard = Guard::new(hosts, request_time_max, upload_bytes_max);
+    let watchers = Arc::new(events::Watchers::default());
+    let traffic = Arc::new(Traffic::default());
     let gateway = Gateway {
-        node,
-        address: listener.local_addr()?,
-        slots: Arc::new(Semaphore::new(REQUESTS_MAX)),
+        node: parts.node,
+        keys: parts.keys,
+        canonical: Arc::new(parts.canonical),
+        address,
+        indexes: Arc::default(),
+        reads_need_token: !address.ip().is_loopback() && !options.public_read,
+        failures: Arc::default(),
+        watchers: Arc::clone(&watchers),
+        meters: Arc::new(Meters::new(Arc::clone(&traffic))),
     };
-    let routes = routes(gateway);
-    axum::serve(Bounded::new(listener), routes)
-        .with_graceful_shutdown(stop)
+    let routes = routes(gateway, Arc::new(guard));
+    axum::serve(Bounded::new(bound, &options.limits, traffic), routes)
+        .with_graceful_shutdown(async move {
+            stop.await;
+            watchers.end();
+        })
         .await
 }
 
-fn routes(gateway: Gateway) -> Router {
-    // The layer added last is met first.
-    Router::new()
-        .route("/healthz", get(rest::health))
-        .route("/api/v1/status", get(rest::status))
-        .route("/api/v1/search", get(rest::search))
-        .route("/api/v1/packages/{name}", get(rest::package))
-        .route("/api/v1/packages/{namespace}/{name}", get(rest::package_of))
+fn routes(gateway: Gateway, guard: Arc<Guard>) -> Router {
+    let routes = Router::new()
+        .merge(cargo::routes())
+        .merge(rest::routes())
+        .merge(rest::write::routes())
+        .merge(web::routes())
+        .merge(metrics::routes())
+        .route("/me", get(auth::me))
         .fallback(error::no_such_page)
-        .method_not_allowed_fallback(error::reading_only)
-        .layer(middleware::from_fn_with_state(gateway.clone(), guard::slot))
-        .layer(middleware::from_fn(guard::body))
-        .layer(middleware::from_fn_with_state(gateway.clone(), guard::host))
-        .layer(middleware::from_fn(guard::time))
-        .layer(middleware::from_fn(guard::headers))
+        .method_not_allowed_fallback(error::no_such_method);
+    // The layer added last is met first.
+    let slot = middleware::from_fn_with_state(Arc::clone(&guard), guard::slot);
+    let check = middleware::from_fn_with_state(gateway.clone(), auth::check);
+    let routes = routes.layer(slot).layer(check);
+    let count = middleware::from_fn_with_state(Arc::clone(&gateway.meters), metrics::count);
+    guard::around(routes, &guard)
+        .layer(count)
         .with_state(gateway)
 }

@@ -9,6 +9,7 @@
 //! - [`crypto`] signs and checks signatures, and keeps keys in files.
 //! - [`db`] opens redb databases and groups many writes into one commit.
 //! - [`gateway`] answers HTTP.
+//! - [`metrics`] counts and measures, and shows it to whoever watches.
 //! - [`node`] is one peer: admission, swarm, reconciliation, transfer, in one loop.
 //! - [`registry`] holds the catalogue: signed records and what they mean.
 //! - [`search`] finds packages in an index derived from the catalogue.
@@ -21,6 +22,7 @@ mod crash;
 pub mod crypto;
 pub mod db;
 pub mod gateway;
+pub mod metrics;
 pub mod node;
 pub mod prelude;
 pub mod registry;
@@ -52,6 +54,9 @@ pub enum Error {
     /// From keys and signatures.
     #[error(transparent)]
     Crypto(#[from] crypto::CryptoError),
+    /// From a collector of metrics.
+    #[error(transparent)]
+    Metrics(#[from] metrics::MetricsError),
     /// From a running node.
     #[error(transparent)]
     Node(#[from] node::NodeError),

@@ -6,12 +6,15 @@ mod audit;
 mod caught_up;
 mod check;
 mod config;
+mod events;
 mod fetch;
 mod follow;
 mod mirror;
 mod network;
+mod observe;
 mod publish;
 mod rate;
+mod readme;
 mod spawn;
 mod swarm;
 mod sync;
@@ -31,18 +34,26 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 use tokio::sync::{RwLock, mpsc, oneshot, watch};
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 use crate::Result;
+use crate::metrics::MetricsCollector;
 use crate::registry::{Catalogue, Choices, Release, Verdict};
 use crate::search::{SearchError, SearchIndex, SearchPage, SearchQuery};
 use crate::store::BlobStore;
 use actor::{Commands, Fetch, Seen, Write, stopped};
 use admit::Door;
+use events::Teller;
 use fetch::{Blob, State};
+use network::Network;
+use observe::Meters;
 use publish::Look;
+use swarm::Wire;
 
 pub use caught_up::CaughtUp;
 pub use config::{Config, Listen, Mirror};
+pub use events::{BlobEvent, Event, Events, PeerEvent, RecordEvent, Told};
+pub use network::Availability;
 pub use spawn::{Builder, Running};
 pub use wanted::{Wanted, WantedVersion};
 
@@ -54,6 +65,10 @@ pub struct Node {
     /// The position of the catalogue's changes up to which searches show everything.
     searchable: watch::Receiver<u64>,
     peer: Option<PeerId>,
+    /// Nothing for a node without network.
+    network: Option<Network>,
+    /// What the network layer counts.
+    wire: Option<Wire>,
 }
 
 /// What the handle, the loop and its jobs work on.
@@ -65,6 +80,10 @@ struct Shared {
     choices: Option<Arc<dyn Choices>>,
     config: Config,
     door: Door,
+    teller: Teller,
+    meters: Arc<Meters>,
+    /// Whose metrics are shown besides the node's own.
+    also: Option<Arc<dyn MetricsCollector>>,
     /// Read-locked between holding an archive and writing its record, and write-locked to look for archives
     /// without a record.
     writing: RwLock<()>,
@@ -100,6 +119,49 @@ impl Node {
     /// The store that it keeps.
     pub fn store(&self) -> &Arc<dyn BlobStore> {
         &self.shared.store
+    }
+
+    /// The search index that it keeps up to date.
+    ///
+    /// # Errors
+    /// [`SearchError::QueryFailed`] if it was started without.
+    pub fn index(&self) -> Result<&dyn SearchIndex> {
+        let missing = || {
+            let why = "this node was started without a search index";
+            SearchError::QueryFailed(why.to_owned())
+        };
+        Ok(self.shared.index.as_deref().ok_or_else(missing)?)
+    }
+
+    /// How it was set up.
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// What happens from now on. Watching costs the node little, and a slow watcher nothing: it loses events.
+    pub fn events(&self) -> Events {
+        self.shared.teller.watch()
+    }
+
+    /// The first `limit` steps of the catalogue after a position, at most 64, as [`Node::events`] tells of them.
+    ///
+    /// # Errors
+    /// Those of the catalogue.
+    pub async fn records_since(&self, position: u64, limit: usize) -> Result<Vec<RecordEvent>> {
+        events::records(&*self.shared.catalogue, position, limit).await
+    }
+
+    /// Whether a blob is held here, and how many of the connected peers say now that they hold it: some of them are
+    /// asked, and given a second and a half.
+    pub async fn availability(&self, hash: &ContentHash) -> Availability {
+        let asked = match &self.network {
+            Some(network) => network.availability(hash).await,
+            None => Availability::default(),
+        };
+        Availability {
+            held: self.shared.store.is_held(hash),
+            ..asked
+        }
     }
 
     /// What the holder of `key` must know to sign its next record.
@@ -164,11 +226,7 @@ impl Node {
     /// # Errors
     /// Those of the search engine.
     pub async fn search(&self, query: &SearchQuery) -> Result<SearchPage> {
-        let Some(index) = &self.shared.index else {
-            let why = "this node was started without a search index".to_owned();
-            return Err(SearchError::QueryFailed(why).into());
-        };
-        index.search_page(query).await
+        self.index()?.search_page(query).await
     }
 
     /// All releases of one package, and whose it is.
@@ -262,6 +320,15 @@ impl Node {
         self.shared.store.stream(hash).await
     }
 
+    /// The README of a release, cut to 512 KiB; nothing if its archive is not held, is not what its record says, or
+    /// has none. It is text of strangers. Reading it is no use: nothing is pinned.
+    ///
+    /// # Errors
+    /// Those of the store, and of an archive that cannot be read.
+    pub async fn readme(&self, release: &Release) -> Result<Option<String>> {
+        readme::of(&self.shared, release).await
+    }
+
     /// The peers that this node is connected to.
     ///
     /// # Errors
@@ -279,15 +346,11 @@ impl Node {
             peers,
             addresses,
             caught_up,
+            ..
         } = self.seen().await?;
         let shared = &self.shared;
         let totals = shared.catalogue.totals().await?;
         let stats = shared.store.stats().await?;
-        let latest = *shared.catalogue.position().borrow();
-        let search_behind = match shared.index {
-            Some(_) => latest.saturating_sub(*self.searchable.borrow()),
-            None => 0,
-        };
         Ok(Status {
             peer: self.peer.map(|peer| peer.to_string()),
             owner: shared.catalogue.own().first().map(ToString::to_string),
@@ -301,7 +364,8 @@ impl Node {
             caught_up,
             addresses,
             http: None,
-            search_behind,
+            canonical: None,
+            search_behind: self.search_behind(),
             uptime_seconds: shared.start.elapsed().as_secs(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         })
@@ -314,6 +378,15 @@ impl Node {
     /// Those of catalogue and store; findings are no error.
     pub async fn verify(&self) -> Result<VerifyReport> {
         audit::verify(&self.shared).await
+    }
+
+    /// How many changes of the catalogue searches do not show yet.
+    fn search_behind(&self) -> u64 {
+        let latest = *self.shared.catalogue.position().borrow();
+        match self.shared.index {
+            Some(_) => latest.saturating_sub(*self.searchable.borrow()),
+            None => 0,
+        }
     }
 
     async fn seen(&self) -> Result<Seen, NodeError> {
@@ -406,7 +479,7 @@ pub struct Fetched {
 }
 
 /// One peer, as this node sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PeerStatus {
     /// Its id.
     pub peer: String,
@@ -425,7 +498,7 @@ pub struct PeerStatus {
 }
 
 /// How a node is doing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// Its id in the network; nothing for a node without network.
     pub peer: Option<String>,
@@ -451,6 +524,8 @@ pub struct Status {
     pub addresses: Vec<String>,
     /// Where it answers HTTP; filled in by who serves it.
     pub http: Option<String>,
+    /// The base of the addresses of cargo indexes, which all nodes of the swarm use; filled in likewise.
+    pub canonical: Option<String>,
     /// How many changes the search index is behind the catalogue.
     pub search_behind: u64,
     /// How long it has been running, in seconds.

@@ -23,6 +23,7 @@ pub use crate::crypto::{
     CryptoError, CryptoVerifier, Ed25519CryptoVerifier, Key, KeyPair, PrivateKey, PublicKey,
     TrustLevel, TrustResult, VerificationResult,
 };
+pub use crate::metrics::{MetricValue, MetricsCollector, MetricsError, PrometheusMetricsCollector};
 pub use crate::registry::local::LocalRegistry;
 pub use crate::registry::{Registry, RegistryError};
 pub use crate::search::index::TantivySearchEngine;

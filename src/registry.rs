@@ -16,6 +16,7 @@ pub(crate) mod sign;
 mod stored;
 mod tables;
 mod text;
+pub mod tokens;
 mod tree;
 pub(crate) mod trust;
 pub(crate) mod view;
@@ -23,11 +24,15 @@ mod write;
 
 pub use contested::Contested;
 pub use evidence::{Evidence, Question};
-pub use policy::{Choices, Claimants, Decision, KeyIdentity, OwnerStatus, OwnerTrust, Policy};
+pub use policy::{
+    Choices, Claimant, Claimants, Decision, KeyIdentity, OwnerStatus, OwnerTrust, Policy,
+};
 #[cfg(feature = "testing")]
 pub(crate) use pool::forget::{ids_left, ids_max};
 #[cfg(feature = "testing")]
 pub(crate) use pool::{DECLINED_BYTES, record_bytes, records_room};
+pub use tokens::{Fingerprint, Grant, NoToken, Scope, Terms, Token, TokenId, TokenRefusal, Tokens};
+pub(crate) use tokens::{is_random, random_text};
 #[cfg(feature = "testing")]
 pub(crate) use write::precedence;
 
@@ -415,6 +420,9 @@ pub enum RegistryError {
         /// Why.
         why: String,
     },
+    /// A token cannot be made or revoked.
+    #[error(transparent)]
+    Token(#[from] tokens::TokenError),
     /// The database on disk failed.
     #[error(transparent)]
     Database(DbError),

@@ -1,11 +1,14 @@
 //! The traits `SearchEngine` and `SearchIndex`: finding packages in what this node knows.
 
+pub(crate) mod facets;
 mod folder;
 pub mod index;
 mod overlay;
 mod query;
 pub(crate) mod rank;
 pub(crate) mod schema;
+pub(crate) mod similar;
+pub(crate) mod suggest;
 pub(crate) mod words;
 mod writer;
 
@@ -27,6 +30,9 @@ use crate::Result;
 ///   name counting most. If nothing has them all, one typo in a name is forgiven in words of four letters and
 ///   more that stand nowhere as they are, two from eight on; if still nothing has all the words, any will do.
 /// - What is deprecated comes after its like. The order does not depend on when what was indexed.
+/// - Suggested names begin with what was typed, then with something one typo away; each name once.
+/// - Facets count what the query finds, each package once for each of its labels.
+/// - Similar packages share a word with the reference, which is not among them; the more they share, the earlier.
 #[async_trait]
 pub trait SearchEngine: fmt::Debug + Send + Sync {
     /// Adds a package or replaces its entry. `metadata.id.namespace` is the owner.
@@ -60,6 +66,29 @@ pub trait SearchEngine: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`SearchError::QueryFailed`] if the index cannot be read.
     async fn search_page(&self, query: &SearchQuery) -> Result<SearchPage>;
+
+    /// Names that begin with `prefix`, compared without case and joints (`-`, `_`), in the order of their letters.
+    /// If there are fewer than `limit` of them and `prefix` has four letters and more, names follow that begin with
+    /// something one typo away. At most [`SearchQuery::SUGGESTIONS_MAX`].
+    ///
+    /// # Errors
+    /// [`SearchError::QueryFailed`] if the index cannot be read.
+    async fn suggest(&self, prefix: &str, limit: usize) -> Result<Vec<String>>;
+
+    /// How often each label stands on what a query finds: on the best [`Facets::COUNTED_MAX`] hits of it, whatever
+    /// part of them it asks for.
+    ///
+    /// # Errors
+    /// [`SearchError::QueryFailed`] if the index cannot be read.
+    async fn facets(&self, query: &SearchQuery) -> Result<Facets>;
+
+    /// Packages that share keywords or words of name and description with a package, the most similar first; none
+    /// for a package that is not in the index. `id.namespace` is the owner, the version does not matter. At most
+    /// [`SearchQuery::LIMIT_MAX`].
+    ///
+    /// # Errors
+    /// [`SearchError::QueryFailed`] if the index cannot be read.
+    async fn similar(&self, id: &PackageId, limit: usize) -> Result<Vec<SearchResult>>;
 
     /// Replaces the whole index by these packages: the form of `rebuild` that a trait object can have.
     ///
@@ -147,6 +176,18 @@ pub struct SearchQuery {
     pub limit: usize,
     /// After so many hits; beyond [`SearchQuery::OFFSET_MAX`] none are shown.
     pub offset: usize,
+    /// Which hits come first.
+    pub sort: Sort,
+}
+
+/// In which order hits come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Sort {
+    /// Those that fit best.
+    #[default]
+    Relevance,
+    /// By the first 16 letters of their names; their scores are 0.
+    Name,
 }
 
 impl SearchQuery {
@@ -154,6 +195,8 @@ impl SearchQuery {
     pub const LIMIT_MAX: usize = 100;
     /// Most hits that can be skipped.
     pub const OFFSET_MAX: usize = 10_000;
+    /// Most names of one answer.
+    pub const SUGGESTIONS_MAX: usize = 50;
 
     /// Which hits are shown: how many are skipped, and how many come then.
     pub(crate) fn window(&self) -> (usize, usize) {
@@ -172,6 +215,7 @@ impl Default for SearchQuery {
             tags: Vec::new(),
             limit: 20,
             offset: 0,
+            sort: Sort::default(),
         }
     }
 }
@@ -192,6 +236,31 @@ pub struct SearchPage {
     pub total: u64,
     /// The ones asked for, best first.
     pub hits: Vec<SearchResult>,
+}
+
+/// How often labels stand on what a query finds. Each list has its commonest labels first, labels that are as common
+/// by their letters, and at most [`Facets::LABELS_MAX`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facets {
+    /// How many packages the query finds in all.
+    pub total: u64,
+    /// How many of them were counted.
+    pub counted: u64,
+    /// Categories, without case.
+    pub categories: Vec<(String, u64)>,
+    /// Keywords, without case.
+    pub tags: Vec<(String, u64)>,
+    /// Licence expressions, as they are written.
+    pub licenses: Vec<(String, u64)>,
+    /// What the archives are: `cargo`, `pack` or `generic`.
+    pub formats: Vec<(String, u64)>,
+}
+
+impl Facets {
+    /// Most hits that are counted.
+    pub const COUNTED_MAX: usize = 1_000;
+    /// Most labels of one kind that are told of.
+    pub const LABELS_MAX: usize = 50;
 }
 
 /// How large an index is.

@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod crypto;
 pub mod memory;
+pub mod metrics;
 pub mod registry;
 pub mod search;
 pub mod store;

@@ -34,6 +34,7 @@ const OWNERS: &[(&str, &[&str])] = &[
         "iroh",
         &["src/node/transfer.rs", "src/node/transfer/", "benches/"],
     ),
+    ("prometheus_client", &["src/node/swarm/"]),
     (
         "iroh_blobs",
         &[
@@ -66,8 +67,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("cbc", &["src/crypto/"]),
     ("aes", &["src/crypto/"]),
     ("clap", &["src/bin/", "simulations/"]),
-    ("tar", &["src/archive/", "tests/it/"]),
-    ("flate2", &["src/archive/", "tests/it/"]),
+    ("clap_complete", &["src/bin/"]),
+    ("tar", &["src/archive/", "tests/it/", "benches/"]),
+    ("flate2", &["src/archive/", "tests/it/", "benches/"]),
     ("tokio", &["src/", "tests/", "examples/", "benches/"]),
 ];
 

@@ -119,6 +119,33 @@ impl NamespaceDocument {
         std::iter::once(self.root).chain(publishers).chain(retired)
     }
 
+    /// Lets a key publish under these names, whatever it might before.
+    pub fn let_publish(&mut self, key: PublicKey, mut scopes: Vec<String>) {
+        scopes.sort();
+        scopes.dedup();
+        self.drop_publisher(key);
+        self.publishers.push((key, scopes));
+        self.publishers.sort();
+    }
+
+    /// Takes a key's right to publish away; its records stay up to `last` where there is one.
+    pub fn retire(&mut self, key: PublicKey, last: Option<RecordId>) {
+        self.drop_publisher(key);
+        self.retired.extend(last.map(|last| (key, last)));
+        self.retired.sort();
+        self.retired.dedup();
+    }
+
+    /// Takes everything away that a key ever wrote.
+    pub fn forget(&mut self, key: PublicKey) {
+        self.drop_publisher(key);
+        self.retired.retain(|(retired, _)| *retired != key);
+    }
+
+    fn drop_publisher(&mut self, key: PublicKey) {
+        self.publishers.retain(|(publisher, _)| *publisher != key);
+    }
+
     fn is_recovered_by(&self, key: PublicKey) -> bool {
         let recovery = self.recovery.map(ByteArray::into_array);
         recovery == Some(commitment(key))

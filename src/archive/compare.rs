@@ -6,6 +6,7 @@ use std::io::Read;
 use ggen_protocols::metadata::Format;
 use ggen_protocols::record::{Publish, PublishDependency, SourceWire};
 
+use super::bind::is_bound;
 use super::{ArchiveError, Bounds, Inspected, check};
 
 /// Longest value in an error, in characters.
@@ -68,22 +69,33 @@ fn same_declaration(derived: &Publish, recorded: &Publish) -> Result<(), Archive
         &recorded.rust_version,
     )?;
     same_each("features", &derived.features, &recorded.features)?;
-    let recorded = unbound(&recorded.dependencies);
-    same_each("dependencies", &derived.dependencies, &recorded)
+    same_dependencies(&derived.dependencies, &recorded.dependencies)
 }
 
-/// The dependencies as the manifest has them: an owner may be bound to what the manifest leaves to the default
-/// registry, for the manifest cannot name one.
-fn unbound(dependencies: &[PublishDependency]) -> Vec<PublishDependency> {
-    let mut dependencies = dependencies.to_vec();
-    for dependency in &mut dependencies {
-        if matches!(dependency.source, SourceWire::Owner(_)) {
-            dependency.source = SourceWire::Default(());
+/// The dependencies as the manifest has them, but for those that the record binds to an owner. One that is there
+/// both bound and unbound stands twice, and differs.
+fn same_dependencies(
+    derived: &[PublishDependency],
+    recorded: &[PublishDependency],
+) -> Result<(), ArchiveError> {
+    let (mut derived, mut recorded) = (derived.to_vec(), recorded.to_vec());
+    for list in [&mut derived, &mut recorded] {
+        // Binding moves a dependency within the order of records.
+        list.sort_by_cached_key(|one| (sourceless(one), one.source.clone()));
+    }
+    for (declared, recorded) in derived.iter().zip(&mut recorded) {
+        if is_bound(&declared.source, &recorded.source) {
+            recorded.source = declared.source.clone();
         }
     }
-    // Not deduplicated: a dependency that is there both bound and unbound stands twice, and differs.
-    dependencies.sort();
-    dependencies
+    same_each("dependencies", &derived, &recorded)
+}
+
+fn sourceless(dependency: &PublishDependency) -> PublishDependency {
+    PublishDependency {
+        source: SourceWire::Default(()),
+        ..dependency.clone()
+    }
 }
 
 fn same<T: PartialEq + Debug>(
@@ -124,5 +136,77 @@ fn shown(value: Option<&impl Debug>) -> String {
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ggen_protocols::id::OwnerId;
+
+    use super::*;
+
+    fn owner(number: u8) -> SourceWire {
+        SourceWire::Owner(OwnerId::from_bytes([number; 32]))
+    }
+
+    fn index(segment: &str) -> SourceWire {
+        SourceWire::Url(format!("sparse+http://127.0.0.1:7878/cargo/{segment}/"))
+    }
+
+    fn dependency(name: &str, source: SourceWire) -> PublishDependency {
+        PublishDependency {
+            name: name.to_owned(),
+            requirement: "*".to_owned(),
+            source,
+            kind: 0,
+            features: Vec::new(),
+            target: None,
+            optional: false,
+            default_features: true,
+            rename: None,
+        }
+    }
+
+    fn fits(declared: &SourceWire, recorded: &[SourceWire]) -> bool {
+        let recorded: Vec<_> = recorded
+            .iter()
+            .map(|source| dependency("a", source.clone()))
+            .collect();
+        same_dependencies(&[dependency("a", declared.clone())], &recorded).is_ok()
+    }
+
+    #[test]
+    fn a_record_binds_what_the_manifest_leaves_open_and_nothing_else() {
+        let own = OwnerId::from_bytes([1; 32]).to_string();
+        for open in [
+            SourceWire::Default(()),
+            index("_"),
+            index("acme"),
+            index(&own),
+        ] {
+            assert!(fits(&open, &[owner(1)]), "{open:?}");
+            assert!(fits(&open, std::slice::from_ref(&open)), "{open:?}");
+            assert!(!fits(&open, &[index("other")]), "{open:?}");
+            assert!(!fits(&open, &[]), "{open:?}");
+            assert!(!fits(&open, &[owner(1), open.clone()]));
+        }
+        assert!(!fits(&index(&own), &[owner(2)]));
+        assert!(!fits(&index(&own), &[SourceWire::Default(())]));
+        let foreign = SourceWire::Url("sparse+https://example.org/index/".to_owned());
+        assert!(!fits(&foreign, &[owner(1)]));
+    }
+
+    #[test]
+    fn binding_one_dependency_does_not_excuse_another() {
+        let derived = [
+            dependency("a", SourceWire::Default(())),
+            dependency("b", index("_")),
+        ];
+        // In the order of records: by name first.
+        let bound = [dependency("a", owner(2)), dependency("b", owner(1))];
+        same_dependencies(&derived, &bound).unwrap();
+        let swapped = [dependency("a", owner(2)), dependency("c", owner(1))];
+        same_dependencies(&derived, &swapped).unwrap_err();
     }
 }

@@ -56,6 +56,27 @@ pub(super) fn cargo_package_name(text: &str) -> Result<Option<String>, String> {
     package.map_or(Ok(None), |package| package.text("name"))
 }
 
+/// What a manifest says about a README.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Readme {
+    /// This file is it.
+    File(String),
+    /// There is none.
+    None,
+}
+
+/// What the manifest says in this table; nothing if it leaves that open.
+pub(super) fn readme(text: &str, table: &str) -> Option<Readme> {
+    let root = fields::parse(text).ok()?;
+    let package = Fields::root(&root).table(&[table]).ok()??;
+    if package.is_false_or_empty("readme") {
+        return Some(Readme::None);
+    }
+    package
+        .plain("readme")
+        .map(|path| Readme::File(path.to_owned()))
+}
+
 /// What both kinds of manifest say in the same words.
 fn described(package: &Fields<'_>) -> Result<PackageMetadata, String> {
     let required = |key: &str| {

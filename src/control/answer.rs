@@ -7,12 +7,14 @@ use bytes::Bytes;
 use futures::StreamExt;
 use ggen_protocols::id::{OwnerId, RecordId, ReleaseKey};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::frame::{self, Frame};
 use super::keyring::Keyring;
+use super::offer::{Asked, OFFER_TIME_MAX};
 use super::request::{Failure, Reply, Request};
+use super::server::Web;
 use super::views::{Hits, PackageInfo, ReleaseState};
 use crate::Result;
 use crate::crypto::PrivateKey;
@@ -27,14 +29,14 @@ const REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
 /// Progress reports of one fetch that wait to be sent; older ones are worth nothing.
 const PROGRESS_MAX: usize = 8;
 
-/// Reads one request from `stream`, does it on `node`, and writes the answer. `http` is where the node
-/// answers HTTP, which it does not know itself; `keyring` holds unlocked keys, if the node outlives the command.
+/// Reads one request from `stream`, does it on `node`, and writes the answer. `web` is how the node
+/// answers HTTP; `keyring` holds unlocked keys, if the node outlives the command.
 ///
 /// # Errors
 /// What the connection failed with; what the node failed with is an answer.
 pub(super) async fn answer(
     node: &Node,
-    http: Option<&str>,
+    web: Option<&Web>,
     keyring: Option<&Keyring>,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin,
 ) -> io::Result<()> {
@@ -48,6 +50,16 @@ pub(super) async fn answer(
         }
         Request::Documents { owner } => return documents(node, owner.0, &mut writer).await,
         Request::Record { id } => return record(node, &id, &mut writer).await,
+        Request::Offer { id, owner, key } => {
+            let offer = match keyring {
+                Some(keyring) => keyring.offers().add(&id, owner.0, key.0),
+                None => Err(no_node()),
+            };
+            return match offer {
+                Ok(asked) => stand(asked, &mut reader, &mut writer).await,
+                Err(failure) => frame::write_message(&mut writer, &Reply::Failed(failure)).await,
+            };
+        }
         request @ (Request::Unlock { .. }
         | Request::Lock { .. }
         | Request::Unlocked
@@ -64,7 +76,7 @@ pub(super) async fn answer(
             };
         }
         question => tokio::select! {
-            done = look(node, http, question) => done,
+            done = look(node, web, question) => done,
             () = gone(&mut reader) => return Ok(()),
         },
     };
@@ -73,11 +85,12 @@ pub(super) async fn answer(
 }
 
 /// The questions that change nothing.
-async fn look(node: &Node, http: Option<&str>, question: Request) -> Result<Reply> {
+async fn look(node: &Node, web: Option<&Web>, question: Request) -> Result<Reply> {
     Ok(match question {
         Request::Status => {
             let mut status = node.status().await?;
-            status.http = http.map(ToOwned::to_owned);
+            status.http = web.map(|web| web.http.clone());
+            status.canonical = web.map(|web| web.canonical.base().to_owned());
             Reply::Status(Box::new(status))
         }
         Request::Peers => Reply::Peers(node.peers().await?),
@@ -160,6 +173,15 @@ async fn look(node: &Node, http: Option<&str>, question: Request) -> Result<Repl
             let evidence = node.choices()?.evidence(question).await?;
             Reply::Evidence(Box::new(evidence))
         }
+        Request::AddToken { token, terms } => {
+            let grant = node.choices()?.add_token(&token, &terms).await?;
+            Reply::Token(Box::new(grant))
+        }
+        Request::Tokens => Reply::Tokens(node.choices()?.tokens().await?),
+        Request::RevokeToken { id } => {
+            let grant = node.choices()?.revoke_token(&id).await?;
+            Reply::Token(Box::new(grant))
+        }
         _ => unreachable!("the caller answers the others itself"),
     })
 }
@@ -174,12 +196,7 @@ async fn keys(
     let Some(keyring) = keyring else {
         return Ok(match request {
             Request::Unlocked => Ok((Reply::Unlocked(Vec::new()), None)),
-            _ => Err(Failure {
-                message: "no node runs that could hold an unlocked key: run `market up` first"
-                    .to_owned(),
-                stale: false,
-                choices: Vec::new(),
-            }),
+            _ => Err(no_node()),
         });
     };
     Ok(match request {
@@ -200,6 +217,43 @@ async fn keys(
         }
         _ => Ok((Reply::Unlocked(keyring.unlocked()), None)),
     })
+}
+
+/// Keeps an offer until it is asked for, its time is over, or one of both sides goes.
+async fn stand(
+    asked: oneshot::Receiver<Asked>,
+    reader: &mut (impl AsyncRead + Unpin),
+    writer: &mut (impl AsyncWrite + Unpin),
+) -> io::Result<()> {
+    frame::write_message(writer, &Reply::Offered).await?;
+    let asked = tokio::select! {
+        asked = timeout(OFFER_TIME_MAX, asked) => asked,
+        () = gone(reader) => return Ok(()),
+    };
+    let Ok(Ok(Asked { message, reply })) = asked else {
+        return Ok(());
+    };
+    frame::write_message(writer, &Reply::Asked).await?;
+    frame::write_chunks(writer, &message).await?;
+    let signed = match in_time(frame::read(reader)).await? {
+        Frame::Chunk(signature) => {
+            let signature = signature.as_ref().try_into();
+            Ok(signature.map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?)
+        }
+        Frame::Message(json) => Err(frame::parse(&json)?),
+        other => return Err(frame::unexpected(&other)),
+    };
+    // Whoever asked may have gone meanwhile.
+    reply.send(signed).unwrap_or_default();
+    Ok(())
+}
+
+fn no_node() -> Failure {
+    Failure {
+        message: "no node runs that could hold an unlocked key: run `market up` first".to_owned(),
+        stale: false,
+        choices: Vec::new(),
+    }
 }
 
 async fn documents(

@@ -1,5 +1,8 @@
 //! The command's side: asks a running node over its socket, or a node in this process directly.
 
+mod offer;
+mod tokens;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +22,8 @@ use crate::crypto::PrivateKey;
 use crate::node::{Fetched, Node, PeerStatus, Progress, Published, Status, VerifyReport, Wanted};
 use crate::registry::{Claimants, Decision, KeyIdentity, OwnerTrust, Policy};
 use crate::registry::{Evidence, Question, Sight};
+
+pub use offer::Offered;
 
 /// Asks one node. Each question is a connection of its own.
 #[derive(Debug, Clone)]
@@ -269,6 +274,15 @@ impl Client {
     /// # Errors
     /// [`ControlError::Failed`] if the key is locked there.
     pub async fn seal(&self, draft: Draft) -> Result<Bytes, ControlError> {
+        let signature = self.sign(&draft).await?;
+        Ok(draft.sealed(signature))
+    }
+
+    /// Lets the running node sign a draft with an unlocked key.
+    ///
+    /// # Errors
+    /// As for [`Client::seal`].
+    pub async fn sign(&self, draft: &Draft) -> Result<[u8; 64], ControlError> {
         let (mut reader, mut writer) = self.open().await?;
         frame::write_message(&mut writer, &Request::Sign).await?;
         frame::write_chunks(&mut writer, &draft.message()).await?;
@@ -276,7 +290,7 @@ impl Client {
             Reply::Signed => {
                 let signature = read_chunk(&mut reader).await?;
                 let signature = signature.as_ref().try_into();
-                Ok(draft.sealed(signature.map_err(|_| ControlError::Unexpected)?))
+                signature.map_err(|_| ControlError::Unexpected)
             }
             _ => Err(ControlError::Unexpected),
         }

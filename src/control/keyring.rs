@@ -13,6 +13,7 @@ use ggen_protocols::record::Draft;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::offer::Offers;
 use super::request::{Failure, UnlockedKey};
 use crate::crypto::PrivateKey;
 
@@ -21,9 +22,12 @@ pub const UNLOCK_TIME_MAX: Duration = Duration::from_secs(15 * 60);
 /// Most keys that are unlocked at a time; one home has no more.
 const KEYS_MAX: usize = 64;
 
-/// The keys that are unlocked now. Cheap to clone; every clone is the same ring.
+/// The keys of a node that are unlocked now. Cheap to clone; every clone is the same ring.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Keyring(Arc<Mutex<BTreeMap<PublicKey, Held>>>);
+pub struct Keyring {
+    held: Arc<Mutex<BTreeMap<PublicKey, Held>>>,
+    offers: Offers,
+}
 
 #[derive(Debug)]
 struct Held {
@@ -80,8 +84,13 @@ impl Keyring {
         }
     }
 
+    /// Processes that hold a key themselves, and sign one record each.
+    pub fn offers(&self) -> &Offers {
+        &self.offers
+    }
+
     /// Which keys are held, and for how long.
-    pub(super) fn unlocked(&self) -> Vec<UnlockedKey> {
+    pub fn unlocked(&self) -> Vec<UnlockedKey> {
         let now = Instant::now();
         let held = self.held();
         let left = held.iter().map(|(public, held)| UnlockedKey {
@@ -95,7 +104,7 @@ impl Keyring {
     ///
     /// # Errors
     /// What is no such record; a key that is not unlocked.
-    pub(super) fn sign(
+    pub fn sign(
         &self,
         network: NetworkId,
         message: &[u8],
@@ -115,7 +124,7 @@ impl Keyring {
     }
 
     fn held(&self) -> MutexGuard<'_, BTreeMap<PublicKey, Held>> {
-        self.0.lock().expect("no holder of this lock can panic")
+        self.held.lock().expect("no holder of this lock can panic")
     }
 }
 

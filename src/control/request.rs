@@ -14,6 +14,7 @@ use crate::node::{
 use crate::registry::RegistryError;
 use crate::registry::{Claimants, Decision, KeyIdentity, OwnerTrust, Policy};
 use crate::registry::{Evidence, Question, Sight};
+use crate::registry::{Fingerprint, Grant, Terms, TokenId};
 
 /// A question.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,6 +63,12 @@ pub(super) enum Request {
     Unlocked,
     /// Sign the message that follows.
     Sign,
+    /// Ask me once for the signature of this key under a publish record of this owner, when somebody names this id.
+    Offer {
+        id: String,
+        owner: OwnerIdText,
+        key: KeyText,
+    },
     /// What did this node's user decide?
     Policy,
     /// Write as these owners from now on.
@@ -85,6 +92,12 @@ pub(super) enum Request {
     Sights { owner: OwnerIdText },
     /// What did owners sign that contradicts itself?
     Evidence(Question),
+    /// Let this token, which is not told, do this.
+    AddToken { token: Fingerprint, terms: Terms },
+    /// Which tokens are there?
+    Tokens,
+    /// End this token.
+    RevokeToken { id: TokenId },
 }
 
 /// An answer.
@@ -118,6 +131,10 @@ pub(super) enum Reply {
     Unlocked(Vec<UnlockedKey>),
     /// The signature follows.
     Signed,
+    /// The offer stands.
+    Offered,
+    /// The message to sign follows.
+    Asked,
     Policy(Box<Policy>),
     Decided,
     Trust(Box<OwnerTrust>),
@@ -125,6 +142,8 @@ pub(super) enum Reply {
     Claimants(Claimants),
     Evidence(Box<Evidence>),
     Sights(Vec<Sight>),
+    Token(Box<Grant>),
+    Tokens(Vec<Grant>),
     Failed(Failure),
 }
 

@@ -11,11 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::answer;
 use super::keyring::Keyring;
+use super::offer::OFFERS_MAX;
 use super::socket::{self, Bound};
+use crate::archive::index::Canonical;
 use crate::node::Node;
 
 /// Requests answered at a time; more wait in the socket's own queue.
 const CONNECTIONS_MAX: usize = 32;
+const _: () = assert!(4 * OFFERS_MAX <= CONNECTIONS_MAX);
 /// How long requests that run when the server is stopped may take to end.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 /// How long accepting rests after it failed, which happens when the process has no file handles left.
@@ -28,6 +31,15 @@ pub struct Server {
     task: JoinHandle<()>,
 }
 
+/// How a node answers HTTP, which it does not know itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Web {
+    /// Where, such as `http://127.0.0.1:7878`.
+    pub http: String,
+    /// The base of the addresses of indexes.
+    pub canonical: Canonical,
+}
+
 /// Why commands cannot reach the node.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on the control socket of {}", home.display())]
@@ -38,17 +50,23 @@ pub struct ServerError {
 }
 
 impl Server {
-    /// Starts to answer commands for `node`, whose locked home this is. `http` is where it answers HTTP.
+    /// Starts to answer commands for `node`, whose locked home this is. `keys` are unlocked and locked by
+    /// commands, and forgotten when the server stops; `web` is how the node answers HTTP.
     ///
     /// # Errors
     /// [`ServerError`] if the socket cannot be made.
-    pub async fn start(home: &Path, node: Node, http: Option<String>) -> Result<Self, ServerError> {
+    pub async fn start(
+        home: &Path,
+        node: Node,
+        keys: Keyring,
+        web: Option<Web>,
+    ) -> Result<Self, ServerError> {
         let bound = socket::bind(home).await.map_err(|source| ServerError {
             home: home.to_path_buf(),
             source,
         })?;
         let stop = CancellationToken::new();
-        let task = tokio::spawn(run(bound, node, http.map(Arc::from), stop.clone()));
+        let task = tokio::spawn(run(bound, node, keys, web.map(Arc::new), stop.clone()));
         Ok(Self { stop, task })
     }
 
@@ -61,9 +79,14 @@ impl Server {
     }
 }
 
-async fn run(bound: Bound, node: Node, http: Option<Arc<str>>, stop: CancellationToken) {
+async fn run(
+    bound: Bound,
+    node: Node,
+    keyring: Keyring,
+    web: Option<Arc<Web>>,
+    stop: CancellationToken,
+) {
     let mut connections = JoinSet::new();
-    let keyring = Keyring::default();
     loop {
         tokio::select! {
             biased;
@@ -82,9 +105,9 @@ async fn run(bound: Bound, node: Node, http: Option<Arc<str>>, stop: Cancellatio
                         continue;
                     }
                 };
-                let (node, http, keyring) = (node.clone(), http.clone(), keyring.clone());
+                let (node, web, keyring) = (node.clone(), web.clone(), keyring.clone());
                 connections.spawn(async move {
-                    let answered = answer(&node, http.as_deref(), Some(&keyring), stream).await;
+                    let answered = answer(&node, web.as_deref(), Some(&keyring), stream).await;
                     if let Err(error) = answered {
                         tracing::debug!(%error, "a command went away");
                     }
@@ -93,6 +116,7 @@ async fn run(bound: Bound, node: Node, http: Option<Arc<str>>, stop: Cancellatio
         }
     }
     drop(bound);
+    keyring.offers().close();
     let ended = async { while connections.join_next().await.is_some() {} };
     if timeout(STOP_GRACE, ended).await.is_err() {
         connections.shutdown().await;

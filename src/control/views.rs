@@ -7,6 +7,7 @@ use ggen_protocols::hash::ContentHash;
 use ggen_protocols::metadata::{Dependency, Format};
 use ggen_protocols::record::State;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::registry::{OwnerStatus, OwnerTrust};
 use crate::registry::{Release, Standing, Verdict};
@@ -16,7 +17,7 @@ use crate::search::SearchPage;
 const VERSIONS_MAX: usize = 1000;
 
 /// One page of what a search found.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Hits {
     /// How many packages fit in all.
     pub total: u64,
@@ -25,7 +26,7 @@ pub struct Hits {
 }
 
 /// One package that a search found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Hit {
     /// What to write before the name to mean exactly this package.
     pub namespace: String,
@@ -39,6 +40,12 @@ pub struct Hit {
     pub description: String,
     /// How well it fits; comparable within one answer only.
     pub score: f32,
+    /// What the owner's document calls it. Told over HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// What the user may expect of it, as in [`PackageInfo::badge`]. Told over HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub badge: Option<String>,
 }
 
 impl From<SearchPage> for Hits {
@@ -53,6 +60,8 @@ impl From<SearchPage> for Hits {
                 version: hit.package.id.version.to_string(),
                 description: hit.package.description,
                 score: hit.score,
+                label: None,
+                badge: None,
             }
         });
         Self {
@@ -63,7 +72,7 @@ impl From<SearchPage> for Hits {
 }
 
 /// One package with its versions.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PackageInfo {
     /// What to write before the name to mean exactly this package.
     pub namespace: String,
@@ -75,6 +84,7 @@ pub struct PackageInfo {
     /// `blocked`.
     pub badge: String,
     /// How the owner's documents stand: `active`, `frozen`, `dead` or `unknown`.
+    #[schema(value_type = String)]
     pub status: OwnerStatus,
     /// When this node first saw its lowest version.
     pub first_seen: DateTime<Utc>,
@@ -95,7 +105,7 @@ pub struct PackageInfo {
 }
 
 /// One version of a package.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct VersionInfo {
     /// The version.
     pub version: String,
@@ -114,10 +124,13 @@ pub struct VersionInfo {
     /// Why its archive is not what its record says, if it was here and is not.
     pub unsound: Option<String>,
     /// What the archive is.
+    #[schema(value_type = String)]
     pub format: Format,
     /// What peers fetch it by.
+    #[schema(value_type = Option<String>)]
     pub blake3: Option<ContentHash>,
     /// What package managers check it by.
+    #[schema(value_type = Option<String>)]
     pub sha256: Option<ContentHash>,
     /// Length of the archive in bytes.
     pub size: Option<u64>,
@@ -126,7 +139,32 @@ pub struct VersionInfo {
     /// The record that published it.
     pub record: String,
     /// What it needs, by the name that its own code uses.
+    #[schema(value_type = BTreeMap<String, Vec<DependencyForm>>)]
     pub dependencies: BTreeMap<String, Vec<Dependency>>,
+}
+
+/// One dependency of a version: the form of [`Dependency`] in JSON.
+#[derive(ToSchema)]
+#[schema(as = Dependency)]
+#[allow(dead_code)] // It only describes what is written.
+struct DependencyForm {
+    /// The package needed.
+    name: String,
+    /// Which of its versions will do.
+    requirement: String,
+    /// `default`, `{"owner": id}` or `{"url": address}`.
+    #[schema(value_type = Value)]
+    source: (),
+    /// `normal`, `dev` or `build`.
+    kind: String,
+    /// Which of its features must be on.
+    features: Vec<String>,
+    /// For which platforms, if not for all.
+    target: Option<String>,
+    /// Whether only a feature turns it on.
+    optional: bool,
+    /// Whether its default features are on.
+    default_features: bool,
 }
 
 impl PackageInfo {

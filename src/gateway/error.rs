@@ -1,27 +1,77 @@
-//! Our errors as HTTP answers (RFC 9457), in one table.
+//! Our errors as HTTP answers (RFC 9457, and what cargo reads, in one body), in one table.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::Error;
+use crate::archive::ArchiveError;
 use crate::control::explain;
 use crate::node::NodeError;
-use crate::registry::RegistryError;
+use crate::registry::{Claimant, RegistryError};
+use crate::store::StorageError;
 
 /// An answer that says what went wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
     status: StatusCode,
     detail: String,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
+    choices: Option<Vec<Choice>>,
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// What went wrong (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Body {
+    /// Always `about:blank`: the status says what kind of problem it is.
     r#type: &'static str,
-    title: &'a str,
+    /// What the status means.
+    title: &'static str,
+    /// The status of the answer.
     status: u16,
-    detail: &'a str,
+    /// What was wrong, and what to do next.
+    detail: String,
+    /// What cargo shows its user: `detail` again.
+    errors: Vec<Said>,
+    /// Of a contested name: the owners who claim it, or the first of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    choices: Option<Vec<Choice>>,
+}
+
+/// What cargo shows its user.
+#[derive(Debug, Serialize, ToSchema)]
+struct Said {
+    /// The text.
+    detail: String,
+}
+
+/// An owner who claims a contested name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+struct Choice {
+    /// Whom to name to mean this one.
+    owner: String,
+    /// What its document calls it.
+    label: Option<String>,
+    /// How it spells the name.
+    name: String,
+    /// How many versions it has.
+    versions: usize,
+    /// How far it is relied on here: 0 to 3.
+    score: u8,
+}
+
+impl From<&Claimant> for Choice {
+    fn from(claimant: &Claimant) -> Self {
+        Self {
+            owner: claimant.owner.to_string(),
+            label: claimant.label.clone(),
+            name: claimant.spelled.clone(),
+            versions: claimant.versions,
+            score: claimant.score,
+        }
+    }
 }
 
 impl Problem {
@@ -29,7 +79,36 @@ impl Problem {
         Self {
             status,
             detail: detail.into(),
+            header: None,
+            choices: None,
         }
+    }
+
+    /// The same with a header.
+    pub(super) fn with(self, name: HeaderName, value: HeaderValue) -> Self {
+        Self {
+            header: Some(Box::new((name, value))),
+            ..self
+        }
+    }
+}
+
+impl Problem {
+    /// The same as the text alone, for clients that show their user what they got as it stands.
+    pub(super) fn plain(self) -> Response {
+        let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+        let text = format!("{}\n", self.detail);
+        (self.status, [(header::CONTENT_TYPE, kind)], text).into_response()
+    }
+}
+
+impl Problem {
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
     }
 }
 
@@ -40,7 +119,22 @@ impl From<Error> for Problem {
                 StatusCode::BAD_REQUEST
             }
             Error::Registry(RegistryError::NotFound(_)) => StatusCode::NOT_FOUND,
-            Error::Registry(RegistryError::Contested { .. }) => StatusCode::CONFLICT,
+            Error::Registry(
+                RegistryError::Contested { .. }
+                | RegistryError::Conflict { .. }
+                | RegistryError::Spelling { .. },
+            )
+            | Error::Node(NodeError::Stale) => StatusCode::CONFLICT,
+            Error::Registry(RegistryError::Unauthorized(_)) => StatusCode::FORBIDDEN,
+            Error::Registry(RegistryError::Validation(_))
+            | Error::Archive(
+                ArchiveError::Refused(_)
+                | ArchiveError::Bomb { .. }
+                | ArchiveError::Manifest(_)
+                | ArchiveError::Differs { .. },
+            )
+            | Error::Node(NodeError::Refused(_)) => StatusCode::BAD_REQUEST,
+            Error::Storage(StorageError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Error::Registry(RegistryError::Withheld { .. }) => StatusCode::GONE,
             Error::Node(NodeError::Stopped) => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
@@ -52,8 +146,12 @@ impl From<Error> for Problem {
         }
         match error {
             // With the lines that say how to choose.
-            Error::Registry(contested @ RegistryError::Contested { .. }) => {
-                Self::new(status, contested.to_string())
+            Error::Registry(RegistryError::Contested(contested)) => {
+                let choices = contested.claimants.shown.iter().map(Choice::from);
+                Self {
+                    choices: Some(choices.collect()),
+                    ..Self::new(status, contested.to_string())
+                }
             }
             error => Self::new(status, explain(&error)),
         }
@@ -62,15 +160,26 @@ impl From<Error> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let problem = self.clone();
         let body = Body {
             r#type: "about:blank",
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
-            detail: &self.detail,
+            errors: vec![Said {
+                detail: self.detail.clone(),
+            }],
+            detail: self.detail.clone(),
+            choices: self.choices.clone(),
         };
         let json = serde_json::to_vec(&body).expect("strings and numbers always serialise");
         let kind = HeaderValue::from_static("application/problem+json");
-        (self.status, [(header::CONTENT_TYPE, kind)], json).into_response()
+        let mut response = (self.status, [(header::CONTENT_TYPE, kind)], json).into_response();
+        response
+            .headers_mut()
+            .extend(self.header.map(|header| *header));
+        // What makes a page of it for a browser finds it here.
+        response.extensions_mut().insert(problem);
+        response
     }
 }
 
@@ -81,9 +190,9 @@ pub(super) async fn no_such_page() -> Problem {
     )
 }
 
-pub(super) async fn reading_only() -> Problem {
+pub(super) async fn no_such_method() -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
-        "HTTP here is for reading; everything else goes through the command `market`",
+        "this page does not take that method; `Allow` tells which it takes",
     )
 }

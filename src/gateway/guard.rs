@@ -1,21 +1,42 @@
 //! What every request passes before and after its handler.
 
-use std::net::SocketAddr;
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
-use axum::middleware::Next;
+use axum::body::{Body, HttpBody};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use axum::{BoxError, Router};
+use futures::StreamExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use tower_http::catch_panic::CatchPanicLayer;
 
-use super::Gateway;
 use super::error::Problem;
+use super::host::Hosts;
+use super::web;
 
-/// How long an answer may take.
-const REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
-/// Largest body of a request, in bytes: nothing here reads one.
-const BODY_BYTES_MAX: u64 = 16 << 10;
+/// Requests worked on at a time; more wait.
+const REQUESTS_MAX: usize = 64;
+/// Downloads that wait for peers at a time, which takes them nearly as long as a request may.
+const FETCHES_MAX: usize = 64;
+/// Uploads at a time, of those who may: each may hold an archive in memory.
+const UPLOADS_MAX: usize = 8;
+/// Answers of unknown or great length on their way at a time: downloads and streams of events. Half of all
+/// connections, so that they leave some for others.
+const STREAMS_MAX: usize = 256;
+/// From how many bytes on an answer is a great one.
+const STREAM_BYTES_MIN: u64 = 1 << 20;
+/// How long an upload may take that does not rest; see the listener for how long one may rest.
+const UPLOAD_TIME_MAX: Duration = Duration::from_secs(15 * 60);
+/// Largest body of a request that uploads nothing, in bytes.
+const BODY_BYTES_MAX: u64 = 64 << 10;
+/// Seconds after which to try again what the node is too busy for.
+const BUSY_SECONDS: u64 = 5;
 
 const HEADERS: &[(&str, &str)] = &[
     ("x-content-type-options", "nosniff"),
@@ -23,6 +44,10 @@ const HEADERS: &[(&str, &str)] = &[
     ("cross-origin-resource-policy", "same-origin"),
     ("cross-origin-opener-policy", "same-origin"),
     ("x-frame-options", "DENY"),
+];
+
+/// Headers of answers whose handler says nothing else.
+const DEFAULTS: &[(&str, &str)] = &[
     (
         "content-security-policy",
         "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; \
@@ -31,136 +56,255 @@ const HEADERS: &[(&str, &str)] = &[
     ("cache-control", "no-store"),
 ];
 
+/// What bounds requests.
+#[derive(Debug)]
+pub(super) struct Guard {
+    hosts: Hosts,
+    request_time_max: Duration,
+    upload_bytes_max: u64,
+    requests: Semaphore,
+    fetches: Semaphore,
+    uploads: Semaphore,
+    streams: Arc<Semaphore>,
+}
+
+impl Guard {
+    pub(super) fn new(hosts: Hosts, request_time_max: Duration, upload_bytes_max: u64) -> Self {
+        Self {
+            hosts,
+            request_time_max,
+            upload_bytes_max,
+            requests: Semaphore::new(REQUESTS_MAX),
+            fetches: Semaphore::new(FETCHES_MAX),
+            uploads: Semaphore::new(UPLOADS_MAX),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+        }
+    }
+}
+
+/// Puts everything around `routes` that comes before who is asking is known.
+pub(super) fn around<S: Clone + Send + Sync + 'static>(
+    routes: Router<S>,
+    guard: &Arc<Guard>,
+) -> Router<S> {
+    // The layer added last is met first.
+    let guard = || Arc::clone(guard);
+    routes
+        .layer(middleware::from_fn_with_state(guard(), origin))
+        .layer(middleware::from_fn_with_state(guard(), body))
+        .layer(middleware::from_fn_with_state(guard(), host))
+        .layer(middleware::from_fn_with_state(guard(), time))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(web::for_people))
+        .layer(middleware::from_fn(headers))
+}
+
+/// Whether a method changes nothing.
+pub(super) fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// Whether a request brings an archive: only those may be large and take long.
+fn is_upload(request: &Request) -> bool {
+    let path = request.uri().path();
+    let is_for_cargo = path.starts_with("/cargo/") && path.ends_with("/api/v1/crates/new");
+    *request.method() == Method::PUT && (is_for_cargo || path.starts_with("/api/v1/packages/"))
+}
+
+/// Whether a request may wait for peers to bring an archive.
+fn is_fetch(request: &Request) -> bool {
+    let path = request.uri().path();
+    let is_for_cargo = path.starts_with("/cargo/") && path.contains("/dl/");
+    is_read(request.method()) && (is_for_cargo || path.ends_with("/download"))
+}
+
 /// Adds the headers that keep other web pages from using the answer.
-pub(super) async fn headers(request: Request, next: Next) -> Response {
+async fn headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
+    let headers = response.headers_mut();
     for (name, value) in HEADERS {
         let name = HeaderName::from_static(name);
-        response
-            .headers_mut()
-            .insert(name, HeaderValue::from_static(value));
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    for (name, value) in DEFAULTS {
+        let value = HeaderValue::from_static(value);
+        headers.entry(*name).or_insert(value);
     }
     response
 }
 
-/// Ends what takes too long.
-pub(super) async fn time(request: Request, next: Next) -> Response {
-    let answered = timeout(REQUEST_TIME_MAX, next.run(request)).await;
-    answered.unwrap_or_else(|_| {
-        let why = "the node is too busy to answer in time; try again";
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, why).into_response()
-    })
+/// Answers for a handler that panicked. What it said stands in the log of the process already; it is for nobody else.
+fn panicked(_: Box<dyn Any + Send>) -> Response {
+    tracing::error!("a request failed: its handler panicked");
+    let why = "the node failed; its log says why";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, why).into_response()
 }
 
-/// Refuses requests that were meant for another name: a page elsewhere may make its own name resolve to this
-/// machine, and would otherwise read here as if it were ours.
-pub(super) async fn host(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
-    match check_host(request.headers(), request.uri(), gateway.address) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
-    }
-}
-
-fn check_host(headers: &HeaderMap, uri: &Uri, address: SocketAddr) -> Result<(), Problem> {
-    let mut named = headers.get_all(header::HOST).iter();
-    let (Some(host), None) = (named.next(), named.next()) else {
-        let why = "a request names the host it is for, once";
-        return Err(Problem::new(StatusCode::BAD_REQUEST, why));
+/// Ends what takes too long to be answered. The body of an answer is not part of that: the listener cuts off whoever
+/// does not take it.
+async fn time(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let time_max = match is_upload(&request) {
+        true => UPLOAD_TIME_MAX,
+        false => guard.request_time_max,
     };
-    let port = address.port();
-    let ours = |text: &str| {
-        let (name, named_port) = match text.rsplit_once(':') {
-            Some((name, digits)) if !digits.ends_with(']') => (name, digits.parse().ok()),
-            _ => (text, Some(80)),
-        };
-        let known = ["127.0.0.1", "[::1]", "localhost"];
-        named_port == Some(port) && known.iter().any(|known| name.eq_ignore_ascii_case(known))
-    };
-    let authority = uri.authority().map(|authority| authority.as_str());
-    if host.to_str().is_ok_and(ours) && authority.is_none_or(ours) {
-        return Ok(());
-    }
-    let why = format!("this node answers as 127.0.0.1:{port}, [::1]:{port} and localhost:{port}");
-    Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, why))
+    let answered = timeout(time_max, next.run(request)).await;
+    answered.unwrap_or_else(|_| busy("the request took too long; try again").into_response())
 }
 
-/// Refuses large bodies unread.
-pub(super) async fn body(request: Request, next: Next) -> Response {
-    let length = request.headers().get(header::CONTENT_LENGTH);
-    let length = length.map(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if length.is_none_or(|length| length.is_some_and(|bytes| bytes <= BODY_BYTES_MAX)) {
-        return next.run(request).await;
-    }
-    let why = format!("a body has at most {BODY_BYTES_MAX} bytes here");
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, why).into_response()
+fn busy(why: &str) -> Problem {
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, why);
+    problem.with(header::RETRY_AFTER, HeaderValue::from(BUSY_SECONDS))
 }
 
-/// Lets as many requests through at a time as the node can use.
-pub(super) async fn slot(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
-    // Waiting ends with the time limit around it. Nobody closes the semaphore.
-    let _slot = gateway.slots.acquire().await;
+/// Refuses what is meant for another host, and paths below `/cargo` in another than their one spelling: clients have
+/// taken the one for the other and sent it the other's token.
+async fn host(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    if let Err(problem) = guard.hosts.check(request.headers(), request.uri()) {
+        return problem.into_response();
+    }
+    let path = request.uri().path();
+    if path.starts_with("/cargo/") && (path.contains(['%', '\\']) || path.contains("//")) {
+        return super::error::no_such_page().await.into_response();
+    }
     next.run(request).await
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn checked(hosts: &[&str], uri: &str, port: u16) -> Option<StatusCode> {
-        let mut headers = HeaderMap::new();
-        for host in hosts {
-            headers.append(header::HOST, HeaderValue::from_str(host).unwrap());
-        }
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let checked = check_host(&headers, &uri.parse().unwrap(), address);
-        checked.err().map(|p| p.into_response().status())
+/// Refuses large bodies: unread if they say how large they are, else where they become too large.
+async fn body(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
+    let bytes_max = match is_upload(&request) {
+        true => guard.upload_bytes_max,
+        false => BODY_BYTES_MAX,
+    };
+    let too_large = || {
+        let why = match bytes_max {
+            BODY_BYTES_MAX => format!("a body has at most {bytes_max} bytes here"),
+            _ => format!(
+                "an upload has at most {bytes_max} bytes here; `market up --upload-limit` changes that"
+            ),
+        };
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, why).into_response()
+    };
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.map(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length.is_none_or(|bytes| bytes > bytes_max)) {
+        return too_large();
     }
-
-    #[test]
-    fn only_names_of_this_machine_with_the_right_port_are_ours() {
-        for ours in [
-            "127.0.0.1:7878",
-            "localhost:7878",
-            "LOCALHOST:7878",
-            "[::1]:7878",
-        ] {
-            assert_eq!(checked(&[ours], "/", 7878), None, "{ours}");
-        }
-        for foreign in [
-            "evil.example",
-            "evil.example:7878",
-            "127.0.0.1",
-            "127.0.0.1:7879",
-            "127.0.0.1.evil.example:7878",
-            "localhost.:7878",
-            "[::1]",
-            "127.0.0.1:",
-            "127.0.0.1:+7878x",
-            "",
-        ] {
-            let status = Some(StatusCode::MISDIRECTED_REQUEST);
-            assert_eq!(checked(&[foreign], "/", 7878), status, "{foreign}");
-        }
-    }
-
-    #[test]
-    fn the_port_may_be_left_out_only_where_it_is_the_default() {
-        assert_eq!(checked(&["localhost"], "/", 80), None);
-        assert_eq!(checked(&["[::1]"], "/", 80), None);
-    }
-
-    #[test]
-    fn a_request_names_one_host() {
-        let bad = Some(StatusCode::BAD_REQUEST);
-        assert_eq!(checked(&[], "/", 80), bad);
-        assert_eq!(checked(&["localhost", "localhost"], "/", 80), bad);
-    }
-
-    #[test]
-    fn the_host_in_an_absolute_address_counts_too() {
-        let foreign = checked(&["localhost:80"], "http://evil.example/", 80);
-        assert_eq!(foreign, Some(StatusCode::MISDIRECTED_REQUEST));
-        assert_eq!(checked(&["localhost:80"], "http://localhost/", 80), None);
+    let exceeded = Arc::new(AtomicBool::new(false));
+    // The bound below is the one that counts, for whatever way a handler reads it.
+    DefaultBodyLimit::disable().apply(&mut request);
+    let request = request.map(|body| limited(body, bytes_max, Arc::clone(&exceeded)));
+    let response = next.run(request).await;
+    match exceeded.load(Ordering::Relaxed) {
+        true => too_large(),
+        false => response,
     }
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("the body is too large")]
+struct TooLarge;
+
+fn limited(body: Body, bytes_max: u64, exceeded: Arc<AtomicBool>) -> Body {
+    let mut left = bytes_max;
+    Body::from_stream(body.into_data_stream().map(move |piece| {
+        let piece = piece.map_err(BoxError::from)?;
+        match left.checked_sub(piece.len() as u64) {
+            Some(rest) => left = rest,
+            None => {
+                exceeded.store(true, Ordering::Relaxed);
+                return Err(TooLarge.into());
+            }
+        }
+        Ok::<_, BoxError>(piece)
+    }))
+}
+
+/// Refuses changes that a page of another origin asks for, and bodies of a kind that a page may send unasked.
+async fn origin(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    if is_read(request.method()) {
+        return next.run(request).await;
+    }
+    let headers = request.headers();
+    let is_ours = all(headers, header::ORIGIN, |origin| {
+        guard.hosts.is_own_origin(origin)
+    }) && all(headers, HeaderName::from_static("sec-fetch-site"), |site| {
+        matches!(site, "same-origin" | "none")
+    });
+    if !is_ours {
+        let why = "pages of other origins change nothing here";
+        return Problem::new(StatusCode::FORBIDDEN, why).into_response();
+    }
+    let expected = match is_upload(&request) {
+        true => "application/octet-stream",
+        false => "application/json",
+    };
+    let is_empty = match headers.get(header::CONTENT_LENGTH) {
+        Some(length) => length == "0",
+        None => !headers.contains_key(header::TRANSFER_ENCODING),
+    };
+    let is_absent = !headers.contains_key(header::CONTENT_TYPE);
+    let is_expected = all(headers, header::CONTENT_TYPE, |kind| {
+        let kind = kind.split(';').next().unwrap_or_default();
+        kind.trim().eq_ignore_ascii_case(expected)
+    });
+    // Cargo says nothing of what it uploads.
+    let may_be_absent = is_empty || is_upload(&request);
+    if !is_empty && !is_expected || is_absent && !may_be_absent {
+        let why = format!("the body is to be `{expected}`, and the request is to say so");
+        return Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why).into_response();
+    }
+    next.run(request).await
+}
+
+/// Whether all headers of this name are good; there may be none.
+fn all(headers: &HeaderMap, name: HeaderName, is_good: impl Fn(&str) -> bool) -> bool {
+    let mut values = headers.get_all(name).iter();
+    values.all(|value| value.to_str().is_ok_and(&is_good))
+}
+
+/// Lets as many requests through at a time as the node can use, and as many long answers as leave room for others.
+pub(super) async fn slot(
+    State(guard): State<Arc<Guard>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let slots = match is_upload(&request) {
+        true => &guard.uploads,
+        false if is_fetch(&request) => &guard.fetches,
+        false => &guard.requests,
+    };
+    let Ok(slot) = timeout(guard.request_time_max, slots.acquire()).await else {
+        return busy("the node has too much to do; try again").into_response();
+    };
+    let response = next.run(request).await;
+    drop(slot);
+    let is_long = |bytes: Option<u64>| bytes.is_none_or(|bytes| bytes >= STREAM_BYTES_MIN);
+    if !is_long(response.body().size_hint().exact()) {
+        return response;
+    }
+    match Arc::clone(&guard.streams).try_acquire_owned() {
+        Ok(stream) => held(response, stream),
+        Err(_) => busy("too many downloads and streams run; try again").into_response(),
+    }
+}
+
+/// The same answer, which holds its place until it is over.
+fn held(response: Response, stream: OwnedSemaphorePermit) -> Response {
+    let bytes = response.body().size_hint().exact();
+    let mut response = response.map(|body| {
+        let state = (body.into_data_stream(), stream);
+        Body::from_stream(futures::stream::unfold(
+            state,
+            async |(mut body, stream)| Some((body.next().await?, (body, stream))),
+        ))
+    });
+    if let Some(bytes) = bytes {
+        // The stream does not tell any more.
+        let length = response.headers_mut().entry(header::CONTENT_LENGTH);
+        length.or_insert(HeaderValue::from(bytes));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,41 +1,91 @@
-//! A listener whose connections are bounded in number, and in how long they may keep silent.
+//! A listener whose connections are bounded in number, and in how long they may rest.
+//!
+//! Each connection has a time at which it is cut off. Writing to it moves that away, and so does reading, the more
+//! the more is read: a client that sends its request a byte at a time gains next to nothing. Where all connections
+//! are taken, the one that would be cut off first makes room for the next client, so that nobody keeps others out
+//! by opening many and letting them rest.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// Connections at a time; more wait in the system's queue. Half of the file handles that a process usually has.
-const CONNECTIONS_MAX: usize = 512;
-/// How long a connection may go without a byte of an answer. Longer than any answer takes; a client that
-/// sends its request a byte at a time does not get more.
-const SILENCE_MAX: Duration = Duration::from_secs(20);
+use super::Limits;
+use super::bound::Bound;
+use crate::metrics::Traffic;
+
+/// From how many bytes a second on a client is not slow.
+const BYTES_PER_SECOND_MIN: u64 = 16 << 10;
 
 pub(super) struct Bounded {
-    listener: TcpListener,
+    bound: Bound,
     slots: Arc<Semaphore>,
-    silence_max: Duration,
+    rest_max: Duration,
+    begin: Instant,
+    lines: Mutex<Vec<Weak<Line>>>,
+    traffic: Arc<Traffic>,
 }
 
 impl Bounded {
-    pub(super) fn new(listener: TcpListener) -> Self {
-        Self::with_limits(listener, CONNECTIONS_MAX, SILENCE_MAX)
+    /// Takes connections from `bound`, and counts their bytes.
+    pub(super) fn new(bound: Bound, limits: &Limits, traffic: Arc<Traffic>) -> Self {
+        Self {
+            bound,
+            slots: Arc::new(Semaphore::new(limits.connections_max)),
+            rest_max: limits.rest_max,
+            begin: Instant::now(),
+            lines: Mutex::new(Vec::new()),
+            traffic,
+        }
     }
 
-    fn with_limits(listener: TcpListener, connections_max: usize, silence_max: Duration) -> Self {
-        Self {
-            listener,
-            slots: Arc::new(Semaphore::new(connections_max)),
-            silence_max,
+    /// A place for one more connection; if there is none, the one is cut off that would be first.
+    async fn slot(&self) -> OwnedSemaphorePermit {
+        if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
+            return slot;
         }
+        let first = {
+            let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            let lines = lines.iter().filter_map(Weak::upgrade);
+            lines.min_by_key(|line| line.until_ms.load(Ordering::Relaxed))
+        };
+        if let Some(first) = first {
+            first.cut.cancel();
+        }
+        let slot = Arc::clone(&self.slots).acquire_owned().await;
+        slot.expect("nobody closes the semaphore")
+    }
+
+    fn connection(&self, stream: TcpStream, slot: OwnedSemaphorePermit) -> Connection {
+        let line = Arc::new(Line {
+            until_ms: AtomicU64::new(0),
+            cut: CancellationToken::new(),
+        });
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.retain(|line| line.strong_count() > 0);
+        lines.push(Arc::downgrade(&line));
+        let mut connection = Connection {
+            stream,
+            cut: Box::pin(line.cut.clone().cancelled_owned()),
+            rest: Box::pin(sleep(self.rest_max)),
+            rest_max: self.rest_max,
+            begin: self.begin,
+            line,
+            traffic: Arc::clone(&self.traffic),
+            _slot: slot,
+        };
+        connection.rest_until(Instant::now() + self.rest_max);
+        connection
     }
 }
 
@@ -44,44 +94,73 @@ impl Listener for Bounded {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
-        let slot = Arc::clone(&self.slots).acquire_owned().await;
-        let slot = slot.expect("nobody closes the semaphore");
         // The implementation for a bare listener rests and tries again when the system refuses.
-        let (stream, address) = Listener::accept(&mut self.listener).await;
-        let connection = Connection {
-            stream,
-            silence: Box::pin(sleep(self.silence_max)),
-            silence_max: self.silence_max,
-            _slot: slot,
+        let (stream, address) = match &mut self.bound.second {
+            None => Listener::accept(&mut self.bound.first).await,
+            Some(second) => tokio::select! {
+                accepted = Listener::accept(&mut self.bound.first) => accepted,
+                accepted = Listener::accept(second) => accepted,
+            },
         };
-        (connection, address)
+        // The beginning of an answer must not hold up the rest. Without this it is slower, and that is all.
+        drop(stream.set_nodelay(true));
+        let slot = self.slot().await;
+        (self.connection(stream, slot), address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.bound.local_addr()
     }
 }
 
-/// One connection. It ends with an error once nothing was written to it for too long.
+/// What the listener knows of a connection.
+#[derive(Debug)]
+struct Line {
+    /// When it is cut off unless something moves, in milliseconds since the listener began.
+    until_ms: AtomicU64,
+    cut: CancellationToken,
+}
+
+/// One connection. It ends with an error once it rested for too long, or has to make room.
 pub(super) struct Connection {
     stream: TcpStream,
-    silence: Pin<Box<Sleep>>,
-    silence_max: Duration,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    rest: Pin<Box<Sleep>>,
+    rest_max: Duration,
+    begin: Instant,
+    line: Arc<Line>,
+    traffic: Arc<Traffic>,
     _slot: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    fn check_silence(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        ready!(self.silence.as_mut().poll(context));
-        Poll::Ready(io::ErrorKind::TimedOut.into())
+    fn check(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        if self.cut.as_mut().poll(context).is_ready() || self.rest.as_mut().poll(context).is_ready()
+        {
+            return Poll::Ready(io::ErrorKind::TimedOut.into());
+        }
+        Poll::Pending
+    }
+
+    fn rest_until(&mut self, until: Instant) {
+        let ms = until.saturating_duration_since(self.begin).as_millis();
+        let ms = u64::try_from(ms).unwrap_or(u64::MAX);
+        self.line.until_ms.store(ms, Ordering::Relaxed);
+        self.rest.as_mut().reset(until);
     }
 
     fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(_)) = written {
-            let until = Instant::now() + self.silence_max;
-            self.silence.as_mut().reset(until);
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.traffic.sent(bytes);
+            self.rest_until(Instant::now() + self.rest_max);
         }
         written
+    }
+
+    fn has_read(&mut self, bytes: usize) {
+        let gained = Duration::from_micros(bytes as u64 * 1_000_000 / BYTES_PER_SECOND_MIN);
+        let until = self.rest.deadline() + gained;
+        self.rest_until(until.min(Instant::now() + self.rest_max));
     }
 }
 
@@ -91,10 +170,17 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Poll::Ready(error) = self.check_silence(context) {
+        if let Poll::Ready(error) = self.check(context) {
             return Poll::Ready(Err(error));
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let bytes = buffer.filled().len() - before;
+        self.traffic.received(bytes);
+        if bytes > 0 {
+            self.has_read(bytes);
+        }
+        read
     }
 }
 
@@ -105,8 +191,8 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.stream).poll_write(context, bytes) {
-            // A reader that takes nothing more is silent too.
-            Poll::Pending => self.check_silence(context).map(Err),
+            // A reader that takes nothing more rests too.
+            Poll::Pending => self.check(context).map(Err),
             written => self.wrote(written),
         }
     }
@@ -117,7 +203,7 @@ impl AsyncWrite for Connection {
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.stream).poll_write_vectored(context, pieces) {
-            Poll::Pending => self.check_silence(context).map(Err),
+            Poll::Pending => self.check(context).map(Err),
             written => self.wrote(written),
         }
     }
@@ -142,15 +228,20 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::gateway::bind;
 
     const SOON: Duration = Duration::from_millis(200);
     const DEADLINE: Duration = Duration::from_secs(20);
 
-    async fn bounded(connections_max: usize, silence_max: Duration) -> (Bounded, SocketAddr) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let bounded = Bounded::with_limits(listener, connections_max, silence_max);
-        (bounded, address)
+    async fn bounded(connections_max: usize, rest_max: Duration) -> (Bounded, SocketAddr) {
+        let bound = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = bound.local_addr().unwrap();
+        let limits = Limits {
+            connections_max,
+            rest_max,
+            ..Limits::default()
+        };
+        (Bounded::new(bound, &limits, Arc::default()), address)
     }
 
     #[tokio::test]
@@ -164,6 +255,8 @@ mod tests {
                 if let Err(error) = connection.read_u8().await {
                     return error;
                 }
+                // As if a millisecond had passed: the test itself sends faster than a slow client.
+                connection.rest_until(connection.rest.deadline() - Duration::from_millis(1));
             }
         };
         let error = timeout(DEADLINE, reading).await.unwrap();
@@ -171,13 +264,61 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_over_the_bound_waits_for_one_to_end() {
-        let (mut listener, address) = bounded(1, DEADLINE).await;
-        let _first = TcpStream::connect(address).await.unwrap();
-        let _second = TcpStream::connect(address).await.unwrap();
-        let (first, _) = listener.accept().await;
-        assert!(timeout(SOON, listener.accept()).await.is_err());
-        drop(first);
-        timeout(DEADLINE, listener.accept()).await.unwrap();
+    async fn a_client_that_sends_enough_may_go_on_without_an_answer() {
+        let (mut listener, address) = bounded(1, SOON).await;
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let (mut connection, _) = listener.accept().await;
+        let begin = Instant::now();
+        let mut piece = [0; 4096];
+        let exchange = async {
+            while begin.elapsed() < 5 * SOON {
+                client.write_all(&piece.clone()).await.unwrap();
+                connection.read_exact(&mut piece).await.unwrap();
+            }
+        };
+        timeout(DEADLINE, exchange).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_more_connection_ends_the_one_that_rested_longest() {
+        // None of them is cut off by itself before the deadline.
+        let (mut listener, address) = bounded(2, 10 * DEADLINE).await;
+        let mut clients = Vec::new();
+        let mut connections = Vec::new();
+        for _ in 0..2 {
+            clients.push(TcpStream::connect(address).await.unwrap());
+            connections.push(listener.accept().await.0);
+        }
+        // The first one moves; the second has rested longest then.
+        let later = connections[0].rest.deadline() + SOON;
+        connections[0].rest_until(later);
+        let _third = TcpStream::connect(address).await.unwrap();
+        let mut second = connections.pop().unwrap();
+        let cut = async {
+            let error = second.read_u8().await.unwrap_err();
+            drop(second);
+            error
+        };
+        let both = async { tokio::join!(listener.accept(), cut) };
+        let (_, error) = timeout(DEADLINE, both).await.unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        clients[0].write_all(b"x").await.unwrap();
+        let read = timeout(DEADLINE, connections[0].read_u8()).await.unwrap();
+        assert_eq!(read.unwrap(), b'x');
+    }
+
+    #[tokio::test]
+    async fn both_loopback_addresses_lead_to_one_node() {
+        let (mut listener, address) = bounded(2, DEADLINE).await;
+        if listener.bound.second.is_none() {
+            // A machine without IPv6 has one loopback address.
+            assert!(TcpStream::connect(("::1", address.port())).await.is_err());
+            return;
+        }
+        for host in ["127.0.0.1", "::1"] {
+            let _client = TcpStream::connect((host, address.port())).await.unwrap();
+            let (_, from) = timeout(DEADLINE, listener.accept()).await.unwrap();
+            assert_eq!(from.ip().to_string(), host);
+        }
     }
 }

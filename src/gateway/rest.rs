@@ -1,97 +1,87 @@
-//! `/api/v1`: packages, search and the state of the node as JSON.
+//! `/api/v1`: packages, search, trust and the state of the node as JSON. `openapi.rs` describes all of it.
 
-use axum::Json;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
-use ggen_protocols::id::{PackageName, split_namespace};
-use serde::Deserialize;
+mod ask;
+mod find;
+mod graph;
+mod packages;
+mod state;
+mod trust;
+pub(super) mod write;
+
+use axum::Router;
+use axum::routing::{MethodRouter, get};
+use utoipa::OpenApi;
 
 use super::Gateway;
-use super::error::Problem;
-use crate::control::{Hits, PackageInfo};
-use crate::node::Status;
-use crate::registry::RegistryError;
-use crate::search::SearchQuery;
+use super::{events, openapi};
 
-/// Hits of one page.
-const LIMIT_MAX: usize = 100;
-/// Hits that can be passed over.
-const OFFSET_MAX: usize = 10_000;
+/// One page: its path, and who answers.
+pub(super) type Page = (&'static str, fn() -> MethodRouter<Gateway>);
 
-/// The query of a search.
-#[derive(Debug, Deserialize)]
-pub(super) struct Words {
-    #[serde(default)]
-    q: String,
-    limit: Option<usize>,
-    #[serde(default)]
-    offset: usize,
-}
+/// Every page of the API for reading. Its description is held against this table.
+pub(super) const PAGES: &[Page] = &[
+    ("/healthz", || get(state::health)),
+    ("/api/v1/status", || get(state::status)),
+    ("/api/v1/stats", || get(state::stats)),
+    ("/api/v1/peers", || get(state::peers)),
+    ("/api/v1/mirrors", || get(state::mirrors)),
+    ("/api/v1/packages", || get(packages::list)),
+    ("/api/v1/packages/{name}", || get(packages::package)),
+    ("/api/v1/packages/{namespace}/{name}", || {
+        get(packages::package_of)
+    }),
+    ("/api/v1/packages/{namespace}/{name}/versions", || {
+        get(packages::versions)
+    }),
+    ("/api/v1/packages/{namespace}/{name}/{version}", || {
+        get(packages::version)
+    }),
+    (
+        "/api/v1/packages/{namespace}/{name}/{version}/dependencies",
+        || get(graph::dependencies),
+    ),
+    (
+        "/api/v1/packages/{namespace}/{name}/{version}/availability",
+        || get(packages::availability),
+    ),
+    ("/api/v1/search", || get(find::search)),
+    ("/api/v1/facets", || get(find::facets)),
+    ("/api/v1/suggest", || get(find::suggest)),
+    ("/api/v1/similar/{namespace}/{name}", || get(find::similar)),
+    ("/api/v1/trust", || get(trust::policy)),
+    ("/api/v1/trust/{owner}", || get(trust::trust)),
+    ("/api/v1/owners/{owner}", || get(trust::owner)),
+    ("/api/v1/events", || get(events::events)),
+    ("/api/v1/openapi.json", || get(openapi::description)),
+];
 
-pub(super) async fn health(State(gateway): State<Gateway>) -> Result<&'static str, Problem> {
-    // Asks the node's own loop: one that hangs is not healthy.
-    gateway.node.peers().await?;
-    Ok("ok\n")
-}
+/// What the pages here say of themselves.
+#[derive(Debug, OpenApi)]
+#[openapi(paths(
+    state::health,
+    state::status,
+    state::stats,
+    state::peers,
+    state::mirrors,
+    packages::list,
+    packages::package,
+    packages::package_of,
+    packages::versions,
+    packages::version,
+    packages::availability,
+    graph::dependencies,
+    find::search,
+    find::facets,
+    find::suggest,
+    find::similar,
+    trust::policy,
+    trust::trust,
+    trust::owner,
+))]
+pub(super) struct Described;
 
-pub(super) async fn status(State(gateway): State<Gateway>) -> Result<Json<Status>, Problem> {
-    let mut status = gateway.node.status().await?;
-    status.http = Some(format!("http://{}", gateway.address));
-    Ok(Json(status))
-}
-
-pub(super) async fn search(
-    State(gateway): State<Gateway>,
-    words: Result<Query<Words>, QueryRejection>,
-) -> Result<Json<Hits>, Problem> {
-    let Query(words) = words.map_err(|error| bad(error.body_text()))?;
-    let limit = words.limit.unwrap_or(SearchQuery::default().limit);
-    if limit > LIMIT_MAX || words.offset > OFFSET_MAX {
-        return Err(bad(format!(
-            "`limit` is at most {LIMIT_MAX} and `offset` at most {OFFSET_MAX}"
-        )));
-    }
-    let query = SearchQuery {
-        text: words.q,
-        limit,
-        offset: words.offset,
-        ..SearchQuery::default()
-    };
-    Ok(Json(Hits::from(gateway.node.search(&query).await?)))
-}
-
-pub(super) async fn package(
-    State(gateway): State<Gateway>,
-    name: Result<Path<String>, PathRejection>,
-) -> Result<Json<PackageInfo>, Problem> {
-    let Path(name) = name.map_err(|error| bad(error.body_text()))?;
-    let name = name.parse().map_err(crate::Error::Id)?;
-    info(&gateway, None, name).await
-}
-
-pub(super) async fn package_of(
-    State(gateway): State<Gateway>,
-    path: Result<Path<(String, String)>, PathRejection>,
-) -> Result<Json<PackageInfo>, Problem> {
-    let Path((namespace, name)) = path.map_err(|error| bad(error.body_text()))?;
-    let parsed = split_namespace(&format!("{namespace}/{name}"));
-    let (namespace, name) = parsed.map_err(crate::Error::Id)?;
-    info(&gateway, namespace, name).await
-}
-
-async fn info(
-    gateway: &Gateway,
-    namespace: Option<String>,
-    name: PackageName,
-) -> Result<Json<PackageInfo>, Problem> {
-    let (owner, releases) = gateway.node.info(namespace.as_deref(), &name).await?;
-    let none = || crate::Error::from(RegistryError::NotFound(name.to_string()));
-    let choices = gateway.node.choices()?;
-    let trust = choices.trust(owner, Some(&name.canonical())).await?;
-    Ok(Json(PackageInfo::of(&trust, releases).ok_or_else(none)?))
-}
-
-fn bad(why: String) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, why)
+/// The routes of the API.
+pub(super) fn routes() -> Router<Gateway> {
+    let add = |router: Router<Gateway>, (path, page): &Page| router.route(path, page());
+    PAGES.iter().fold(Router::new(), add)
 }

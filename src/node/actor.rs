@@ -90,6 +90,17 @@ pub(super) struct Seen {
     /// Where this node listens.
     pub(super) addresses: Vec<String>,
     pub(super) caught_up: CaughtUp,
+    pub(super) queues: Vec<Queue>,
+    /// Bytes of blobs sent to peers, proofs included.
+    pub(super) blob_bytes_sent: u64,
+}
+
+/// Work of one kind that waits or is being done.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) name: &'static str,
+    pub(super) length: usize,
+    pub(super) capacity: usize,
 }
 
 /// How others reach the loop. Each kind of command has a way of its own, so that none waits for room of another.
@@ -457,6 +468,8 @@ impl Actor {
                 peers: Vec::new(),
                 addresses: Vec::new(),
                 caught_up: self.meetings.caught_up(std::iter::empty()),
+                queues: self.queues(),
+                blob_bytes_sent: 0,
             };
         };
         let served = net.network.transfer.served();
@@ -479,7 +492,35 @@ impl Actor {
             peers: peers.collect(),
             addresses: net.swarm.addresses(),
             caught_up: self.meetings.caught_up(net.swarm.configured()),
+            queues: self.queues(),
+            blob_bytes_sent: net.network.transfer.sent_bytes(),
         }
+    }
+
+    fn queues(&self) -> Vec<Queue> {
+        let queue = |name, length, capacity| Queue {
+            name,
+            length,
+            capacity,
+        };
+        let taken = |name, room: &Semaphore, capacity| {
+            queue(name, capacity - room.available_permits(), capacity)
+        };
+        let mut queues = vec![
+            taken("writes", &self.writes, WRITES_MAX),
+            taken("fetches", &self.fetches, FETCHES_MAX),
+        ];
+        if let Some(net) = &self.net {
+            queues.extend([
+                queue("heard", net.heard.len(), HEARD_MAX),
+                queue("heard_bytes", net.heard_bytes, HEARD_BYTES_MAX),
+                taken("answers", &net.answers, ANSWERS_MAX),
+                taken("gossip_batches", &net.batches, BATCHES_MAX),
+                taken("large_records", &net.pulls, PULLS_MAX),
+                queue("questions", net.questions.len(), QUESTIONS_MAX),
+            ]);
+        }
+        queues
     }
 }
 

@@ -21,6 +21,7 @@ use owners::OwnerRates;
 use pending::{HEADS_BYTES_MAX, Pending, RECORDS_BYTES_MAX};
 use tokio::task::spawn_blocking;
 
+use super::observe::{Admitted, Meters, Origin};
 use super::swarm::Judgement;
 use crate::Result;
 use crate::crypto::StrictSignatures;
@@ -55,15 +56,6 @@ pub(super) enum Outcome {
     Deferred,
 }
 
-/// How a record came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    /// Without being asked for.
-    Gossip,
-    /// As an answer.
-    Asked,
-}
-
 /// The door into one catalogue.
 #[derive(Debug, Clone)]
 pub(super) struct Door {
@@ -73,6 +65,7 @@ pub(super) struct Door {
     /// Heads that wait, as records do in `pending`.
     pending_heads: Arc<Mutex<Pending>>,
     rates: Arc<Mutex<OwnerRates>>,
+    meters: Arc<Meters>,
 }
 
 /// A gossiped message after the checks that need no other peer.
@@ -92,7 +85,14 @@ impl Door {
             pending: Arc::new(Mutex::new(Pending::new(RECORDS_BYTES_MAX))),
             pending_heads: Arc::new(Mutex::new(Pending::new(HEADS_BYTES_MAX))),
             rates: Arc::default(),
+            meters: Arc::default(),
         }
+    }
+
+    /// Counts here what comes of records.
+    pub(super) fn counting(mut self, meters: Arc<Meters>) -> Self {
+        self.meters = meters;
+        self
     }
 
     pub(super) fn network(&self) -> NetworkId {
@@ -156,7 +156,7 @@ impl Door {
             Err(lie) => return Ok(Err(lie)),
         };
         let mut taken = Taken::default();
-        for outcome in self.admit(records, Origin::Asked).await? {
+        for outcome in self.admit(records, Origin::Reconcile).await? {
             match outcome {
                 Outcome::New(_) => taken.new += 1,
                 Outcome::Refused(refusal) if refusal.treatment() == Treatment::Reject => {
@@ -209,7 +209,10 @@ impl Door {
                             records.push((record.id(network), record));
                             Gossiped::Judged(Judgement::Ignore)
                         }
-                        Err(refusal) => Gossiped::Judged(judgement(&refusal)),
+                        Err(refusal) => {
+                            self.meters.admitted(Origin::Gossip, Admitted::Refused);
+                            Gossiped::Judged(judgement(&refusal))
+                        }
                     }
                 }
                 Ok(Announcement::Large((id, _))) => {
@@ -220,7 +223,10 @@ impl Door {
                     }
                 }
                 Ok(_) => Gossiped::Judged(Judgement::Ignore),
-                Err(_) => Gossiped::Judged(Judgement::Reject),
+                Err(_) => {
+                    self.meters.admitted(Origin::Gossip, Admitted::Refused);
+                    Gossiped::Judged(Judgement::Reject)
+                }
             };
             answers.push(answer);
         }
@@ -262,8 +268,26 @@ impl Door {
         }
     }
 
-    /// Admits records of the right form; one outcome for each, in order.
+    /// Admits records of the right form and counts them; one outcome for each, in order.
     async fn admit(
+        &self,
+        records: Vec<(RecordId, Signed<Record>)>,
+        origin: Origin,
+    ) -> Result<Vec<Outcome>> {
+        let count = records.len();
+        let outcomes = self.decide(records, origin).await;
+        match &outcomes {
+            Ok(outcomes) => {
+                for outcome in outcomes {
+                    self.meters.admitted(origin, outcome.into());
+                }
+            }
+            Err(_) => (0..count).for_each(|_| self.meters.admitted(origin, Admitted::Failed)),
+        }
+        outcomes
+    }
+
+    async fn decide(
         &self,
         records: Vec<(RecordId, Signed<Record>)>,
         origin: Origin,
@@ -306,7 +330,7 @@ impl Door {
         if members.is_empty() {
             return Ok(outcomes);
         }
-        let stored = self.store(members, now_ms).await?;
+        let stored = self.store(members, now_ms, origin).await?;
         for (at, outcome) in places.into_iter().zip(stored) {
             outcomes[at] = outcome;
         }
@@ -344,7 +368,12 @@ impl Door {
 
     /// Hands verified records to the catalogue; one outcome for each, in order. Those whose signer no document
     /// names yet are kept, and offered again as soon as a document of their namespace is taken.
-    async fn store(&self, records: Vec<Verified<Record>>, now_ms: u64) -> Result<Vec<Outcome>> {
+    async fn store(
+        &self,
+        records: Vec<Verified<Record>>,
+        now_ms: u64,
+        origin: Origin,
+    ) -> Result<Vec<Outcome>> {
         let mut answers = Vec::with_capacity(records.len());
         let mut waiting = VecDeque::from([records]);
         while let Some(records) = waiting.pop_front() {
@@ -354,6 +383,8 @@ impl Door {
             for (record, admission) in offered.into_iter().zip(admissions) {
                 if admission == Admission::New && record.is_document {
                     founded.extend(record.owner);
+                } else if admission == Admission::New {
+                    self.meters.arrived(origin, record.age_ms(now_ms));
                 }
                 answers.push(match admission {
                     Admission::New => Outcome::New(record.age_ms(now_ms)),

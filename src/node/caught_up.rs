@@ -6,13 +6,14 @@ use std::fmt;
 use ggen_protocols::id::PeerId;
 use ggen_protocols::reconcile::Outcome;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Nodes that a reconciliation must have ended with, or all that are known if those are fewer: one alone may be
 /// behind itself.
 const ENOUGH: usize = 3;
 
 /// How far a node has caught up with others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CaughtUp {
     /// Whether reconciliations ended since it started with three of the known nodes, or with all if those are
     /// fewer, and it is still connected to one of them. So it is with a node that knows of no other.

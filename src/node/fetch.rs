@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ggen_protocols::hash::ContentHash;
 use ggen_protocols::id::{PeerId, RecordId};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::network::Network;
 use super::wanted::package;
@@ -87,14 +88,17 @@ pub(super) async fn bring(
     blob: Blob,
     state: watch::Sender<State>,
 ) {
+    let start = Instant::now();
     let ended = match network {
         Some(network) => transfer(&shared, &network, &blob, &state).await,
         None => Err(Failure::NoProvider(0)),
     };
-    state.send_replace(match ended {
+    let ended = match ended {
         Ok(providers) => State::Held(Arc::new(providers)),
         Err(failure) => State::Failed(failure),
-    });
+    };
+    shared.meters.fetched(&ended, start.elapsed());
+    state.send_replace(ended);
 }
 
 async fn transfer(
@@ -133,6 +137,7 @@ async fn transfer(
                 held.map_err(|error| Failure::Because(error.to_string()))?;
                 crate::crash::point("fetch.held");
                 judge(shared, blob, Verdict::Sound).await?;
+                shared.teller.blob(blob.hash, blob.size);
                 return Ok(given);
             }
             // Others may have come meanwhile, or the same ones may be back.

@@ -8,6 +8,7 @@ use ggen_protocols::id::{OwnerId, PackageId};
 use ggen_protocols::record::{Body, FeedHead, Publish, Record, Verified};
 use tokio::io::AsyncRead;
 
+use super::observe::Origin;
 use super::{NodeError, Published, Shared, admit, check};
 use crate::Error;
 use crate::Result;
@@ -128,15 +129,20 @@ pub(super) async fn finish(
     if existing(&shared, owner, &publish).await?.is_none() {
         continues_feed(&shared, owner, &record).await?;
     }
+    let hash = staged.hash();
+    let came = !shared.store.is_held(&hash);
     shared.store.hold(staged, inspected.sha256).await?;
     crash::point("publish.held");
     let admission = shared.catalogue.admit_own(record.clone()).await;
-    let new = admitted(admission)?;
+    let new = admitted(&shared, admission)?;
     crash::point("publish.admitted");
     let release = existing(&shared, owner, &publish).await?;
     let id = release.map_or(record.id(), |release| release.record);
     shared.catalogue.judge(id, Verdict::Sound).await?;
     crash::point("publish.judged");
+    if came {
+        shared.teller.blob(hash, inspected.size);
+    }
     let published = published(owner, &publish, id.to_string(), new);
     Ok((published, new.then_some(record)))
 }
@@ -168,10 +174,12 @@ pub(super) async fn submit(shared: Arc<Shared>, record: Verified<Record>) -> Res
             }
         };
     }
-    admitted(shared.catalogue.admit_own(record).await)
+    let admission = shared.catalogue.admit_own(record).await;
+    admitted(&shared, admission)
 }
 
-fn admitted(admission: Result<Admission>) -> Result<bool> {
+fn admitted(shared: &Shared, admission: Result<Admission>) -> Result<bool> {
+    shared.meters.admitted(Origin::Own, (&admission).into());
     match admission {
         Ok(Admission::New) => Ok(true),
         Ok(Admission::Known) => Ok(false),

@@ -12,12 +12,15 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::actor::{Actor, Met, QUESTIONS_MAX, SHUTDOWN_GRACE, Start, commands};
 use super::admit::{Door, system_clock};
+use super::events::{self, Teller};
 use super::network::Network;
+use super::observe::Meters;
 use super::swarm::Swarm;
 use super::transfer::Transfer;
 use super::{Config, Mirror, Node, NodeError, Shared, agent, audit, follow, mirror};
 use crate::Result;
 use crate::crypto::PrivateKey;
+use crate::metrics::MetricsCollector;
 use crate::registry::{Catalogue, Choices};
 use crate::search::SearchIndex;
 use crate::store::BlobStore;
@@ -35,6 +38,7 @@ pub struct Builder {
     choices: Option<Arc<dyn Choices>>,
     key: Option<PrivateKey>,
     met_note: Option<PathBuf>,
+    also: Option<Arc<dyn MetricsCollector>>,
     clock: fn() -> u64,
 }
 
@@ -61,6 +65,7 @@ impl Builder {
             choices: None,
             key: None,
             met_note: None,
+            also: None,
             clock: system_clock,
         }
     }
@@ -95,6 +100,14 @@ impl Builder {
         self
     }
 
+    /// Shows on the page of [`Node::metrics`] what this collector has, too: the metrics of the program around the
+    /// node. Those whose names begin as the node's own are left out.
+    #[must_use]
+    pub fn metrics(mut self, collector: Arc<dyn MetricsCollector>) -> Self {
+        self.also = Some(collector);
+        self
+    }
+
     /// Reads the time (milliseconds since 1970) from here instead of from the system. Records dated more than
     /// ten minutes after it are not taken.
     #[must_use]
@@ -109,8 +122,13 @@ impl Builder {
     /// [`NodeError::Listen`] if an address cannot be had, [`NodeError::Config`]; I/O if the note of
     /// [`Builder::met_note`] cannot be looked for.
     pub async fn spawn(self) -> Result<(Node, Running)> {
+        let stop = CancellationToken::new();
+        let meters = Arc::new(Meters::default());
         let shared = Arc::new(Shared {
-            door: Door::new(self.catalogue.clone(), self.clock),
+            teller: Teller::new(stop.clone()),
+            door: Door::new(self.catalogue.clone(), self.clock).counting(meters.clone()),
+            meters,
+            also: self.also,
             catalogue: self.catalogue,
             store: self.store,
             index: self.index,
@@ -134,7 +152,8 @@ impl Builder {
                 .map(|(start, peers)| (Some(start), peers))?,
             None => (None, watch::channel(Arc::default()).1),
         };
-        let stop = CancellationToken::new();
+        let network = start.as_ref().map(|start| start.network.clone());
+        let wire = start.as_ref().map(|start| start.swarm.wire());
         let (commands, waiting) = commands();
         let actor = Actor::new(shared.clone(), waiting, start, met, stop.clone());
         let mut parts = Vec::new();
@@ -148,6 +167,7 @@ impl Builder {
                 stop.clone(),
             )));
         }
+        parts.push(tokio::spawn(events::run(shared.clone())));
         parts.push(tokio::spawn(clean_up(shared.clone(), held, stop.clone())));
         if shared.config.mirror == Mirror::All && self.key.is_some() {
             let mirror = mirror::run(shared.clone(), commands.clone(), peers, stop.clone());
@@ -164,6 +184,8 @@ impl Builder {
             commands,
             searchable,
             peer: self.key.map(|key| key.peer()),
+            network,
+            wire,
         };
         Ok((node, running))
     }

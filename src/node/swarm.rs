@@ -6,9 +6,11 @@ mod codec;
 mod contacts;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -17,6 +19,7 @@ use ggen_protocols::message::{Announcement, Request, Response};
 use libp2p::core::ConnectedPoint;
 use libp2p::gossipsub::{self, MessageAcceptance, MessageId};
 use libp2p::identity::Keypair;
+use libp2p::metrics::Registry;
 use libp2p::request_response::{self, OutboundRequestId, ResponseChannel};
 use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{ConnectionId, DialError, SwarmEvent};
@@ -25,9 +28,13 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Config, NodeError};
 use crate::crypto::PrivateKey;
+use crate::metrics::Traffic;
 use address::{inner, ip, is_near, neighbourhood, outer, probe, reason};
 use behaviour::{Protocols, ProtocolsEvent};
 use contacts::Contacts;
+use wire::Observer;
+
+pub(super) use wire::Wire;
 
 /// How long opening the listeners may take.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -119,6 +126,8 @@ pub(super) struct Swarm {
     contacts: Contacts,
     peers: BTreeMap<PeerId, Connected>,
     bans: HashMap<libp2p::PeerId, Instant>,
+    observer: Observer,
+    wire: Wire,
 }
 
 impl std::fmt::Debug for Swarm {
@@ -141,8 +150,17 @@ impl Swarm {
         let mut seed = key.seed();
         let keypair = Keypair::ed25519_from_bytes(&mut seed)
             .map_err(|error| NodeError::Config(format!("the node key is unusable: {error}")))?;
-        let protocols = Protocols::new(&keypair, network, agent, config.mdns)
-            .map_err(|error| NodeError::Config(format!("cannot set up the swarm: {error}")))?;
+        let (mut registry, sync) = (Registry::default(), Arc::new(Traffic::default()));
+        let protocols = Protocols::new(
+            &keypair,
+            network,
+            agent,
+            config.mdns,
+            &mut registry,
+            sync.clone(),
+        )
+        .map_err(|error| NodeError::Config(format!("cannot set up the swarm: {error}")))?;
+        let (observer, wire) = wire::observe(registry, sync);
         let swarm = SwarmBuilder::with_existing_identity(keypair)
             .with_tokio()
             .with_tcp(
@@ -162,6 +180,8 @@ impl Swarm {
             contacts,
             peers: BTreeMap::new(),
             bans: HashMap::new(),
+            observer,
+            wire,
         };
         this.listen(&config.listen.swarm).await?;
         Ok(this)
@@ -212,6 +232,11 @@ impl Swarm {
         listeners
             .map(|address| format!("{address}/p2p/{peer}"))
             .collect()
+    }
+
+    /// What is counted of the control plane.
+    pub(super) fn wire(&self) -> Wire {
+        self.wire.clone()
     }
 
     /// Who is to be found at each configured address; nothing where nobody has answered yet.
@@ -331,6 +356,7 @@ impl Swarm {
     }
 
     fn translate(&mut self, event: SwarmEvent<ProtocolsEvent>) -> Option<Event> {
+        self.observer.record(&event);
         match event {
             SwarmEvent::ConnectionEstablished {
                 peer_id,

@@ -164,6 +164,11 @@ impl Transfer {
         self.server.served()
     }
 
+    /// How many bytes all peers were sent, proofs included.
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        self.server.sent_bytes()
+    }
+
     /// Fetches a blob from any of `providers`, from several at once if it is large. What is here of it already
     /// is not fetched again. `progress` may lag and misses what it has no room for. Nothing is durable until
     /// the blob is held. Dropping the future ends its requests; what came stays for a while for the next try.

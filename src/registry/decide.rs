@@ -276,23 +276,26 @@ pub(super) fn pin_label(
     put(transaction, tables::PINS, label.as_str().as_bytes(), row)
 }
 
-/// Notes that this node's user used a release.
+/// Notes that this node's user used a release. Returns whether that pins anything that was not pinned.
 pub(super) fn used(
     transaction: &WriteTransaction,
     network: NetworkId,
     namespace: Option<&str>,
     release: &ReleaseKey,
     record: RecordId,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let stored = Stored(transaction, network);
+    let mut pins = false;
     let owner = release.owner.as_bytes().as_slice();
     match Namespace::parse(namespace)? {
         Namespace::Bare if stored.name_pin(&release.name)?.is_none() => {
             let name = release.name.as_str().as_bytes();
             put(transaction, tables::NAME_PINS, name, Some(owner))?;
+            pins = true;
         }
         Namespace::Label(label) if stored.pin(&label)?.is_none() => {
             pin_label(transaction, &label, Some(release.owner))?;
+            pins = true;
         }
         _ => {}
     }
@@ -300,12 +303,13 @@ pub(super) fn used(
     if !contents.contains_key(&release.version) {
         let at = key::release(release.owner, &release.name, Some(&release.version));
         put(transaction, tables::CONTENTS, &at, Some(record.as_bytes()))?;
+        pins = true;
     }
     let last = stored::last_position(&transaction.table(tables::CHANGES)?)?;
     let used = last.to_be_bytes();
     put(transaction, tables::USED, owner, Some(&used))?;
     pool::reconsider(transaction, release.owner)?;
-    Ok(())
+    Ok(pins)
 }
 
 /// Makes the vetoes those that follow, and tells of packages that are offered or not any more because of it.

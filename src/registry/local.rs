@@ -2,9 +2,11 @@
 
 mod catalogue;
 mod choices;
+mod tokens;
 mod trust_store;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -84,6 +86,7 @@ impl OpenOptions {
 pub struct LocalRegistry {
     db: Db,
     position: watch::Sender<u64>,
+    decisions: Arc<AtomicU64>,
     network: NetworkId,
     identity: Option<Identity>,
     viewer: RwLock<Arc<Viewer>>,
@@ -139,6 +142,7 @@ impl LocalRegistry {
         let registry = Self {
             db,
             position: watch::Sender::new(last),
+            decisions: Arc::default(),
             network,
             viewer: RwLock::new(Arc::new(Viewer::new(options.owners()))),
             identity: options.identity.map(|key| Identity::new(network, key)),
@@ -243,8 +247,12 @@ impl LocalRegistry {
         change: impl FnOnce(&WriteTransaction) -> Result<Written<T>, Failure> + Send + 'static,
     ) -> Result<Written<(T, bool)>> {
         let (position, network) = (self.position.clone(), self.network);
+        let decisions = self.decisions.clone();
         let told = move |outcome: &Result<Written<(T, bool)>>| {
             if let Ok(written) = outcome {
+                if written.is_decision {
+                    decisions.fetch_add(1, Ordering::AcqRel);
+                }
                 position.send_if_modified(|last| {
                     let moved = written.position > *last;
                     *last = written.position.max(*last);
@@ -260,6 +268,7 @@ impl LocalRegistry {
                     value,
                     position,
                     is_crowded: written.is_crowded,
+                    is_decision: written.is_decision,
                 })
             }))
         };
@@ -310,6 +319,7 @@ impl OwnWriter {
             pool::readmit(transaction, owner)?;
         }
         let offers = record.into_iter().map(Offer::of).collect();
+        let is_decision = pin.is_some();
         if let Some((label, owner)) = pin {
             decide::pin_label(transaction, &label, Some(owner))?;
         }
@@ -318,6 +328,7 @@ impl OwnWriter {
             value: written.value.into_iter().next().unwrap_or(Admission::Known),
             position: written.position,
             is_crowded: written.is_crowded,
+            is_decision,
         })
     }
 }

@@ -93,9 +93,11 @@ pub(super) const TRUSTED: Rows = TableDefinition::new("trusted");
 pub(super) const INTRODUCERS: Rows = TableDefinition::new("introducers");
 /// owner -> position of the last change when its user last used a package of it.
 pub(super) const USED: Rows = TableDefinition::new("used");
+/// id of a token -> its digest and what it allows.
+pub(super) const TOKENS: Rows = TableDefinition::new("tokens");
 
 /// Every table.
-pub(super) const ALL: [Rows; 32] = [
+pub(super) const ALL: [Rows; 33] = [
     ABOUT,
     RECORDS,
     CHANGES,
@@ -128,6 +130,7 @@ pub(super) const ALL: [Rows; 32] = [
     TRUSTED,
     INTRODUCERS,
     USED,
+    TOKENS,
 ];
 
 /// What is added in [`IDS`] to the serial of a declined record's owner, which tells it from a position.

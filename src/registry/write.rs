@@ -100,6 +100,8 @@ pub(super) struct Written<T> {
     pub(super) position: u64,
     /// Whether strangers have to make room now: [`super::pool::evict`] is to be called until they have.
     pub(super) is_crowded: bool,
+    /// Whether other decisions hold than before.
+    pub(super) is_decision: bool,
 }
 
 impl<T> Written<T> {
@@ -109,6 +111,7 @@ impl<T> Written<T> {
             value,
             position,
             is_crowded: false,
+            is_decision: false,
         }
     }
 }
@@ -129,6 +132,7 @@ pub(super) fn admit(
         value: admissions,
         position,
         is_crowded: size.is_beyond(terms.pool_bytes_max),
+        is_decision: false,
     })
 }
 

@@ -16,8 +16,13 @@ use super::overlay::Change;
 use super::query;
 use super::rank;
 use super::schema::{Fields, Page, key_of};
+use super::similar;
+use super::suggest::{self, Typed};
 use super::writer::{self, Shared, Task};
-use super::{Entry, IndexStats, SearchEngine, SearchError, SearchIndex, SearchPage, SearchQuery};
+use super::{
+    Entry, Facets, IndexStats, SearchEngine, SearchError, SearchIndex, SearchPage, SearchQuery,
+    SearchResult,
+};
 use crate::Result;
 
 /// Packages that a rebuild hands to its writer at once.
@@ -158,6 +163,36 @@ impl SearchEngine for TantivySearchEngine {
             query::page(&shared.fields, &shared.view(), &query)
         });
         Ok(page.await?)
+    }
+
+    async fn suggest(&self, prefix: &str, limit: usize) -> Result<Vec<String>> {
+        let Some(typed) = Typed::new(prefix, limit) else {
+            return Ok(Vec::new());
+        };
+        let shared = self.shared.clone();
+        let names = blocking(SearchError::QueryFailed, move || {
+            suggest::names(&shared.fields, &shared.view(), &typed)
+        });
+        Ok(names.await?)
+    }
+
+    async fn facets(&self, query: &SearchQuery) -> Result<Facets> {
+        let shared = self.shared.clone();
+        let query = query.clone();
+        let facets = blocking(SearchError::QueryFailed, move || {
+            query::facets(&shared.fields, &shared.view(), &query)
+        });
+        Ok(facets.await?)
+    }
+
+    async fn similar(&self, id: &PackageId, limit: usize) -> Result<Vec<SearchResult>> {
+        let limit = limit.min(SearchQuery::LIMIT_MAX);
+        let shared = self.shared.clone();
+        let key = key_of(id);
+        let hits = blocking(SearchError::QueryFailed, move || {
+            similar::to(&shared.fields, &shared.view(), &key, limit)
+        });
+        Ok(hits.await?)
     }
 
     async fn rebuild_dyn(

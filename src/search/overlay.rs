@@ -44,10 +44,19 @@ impl Overlay {
         self.changes.contains_key(&key)
     }
 
+    /// What is shown of the package with this key; nothing if it did not change.
+    pub(crate) fn get(&self, key: u64) -> Option<Option<&Arc<Page>>> {
+        self.changes.get(&key).map(|(_, page)| page.as_ref())
+    }
+
+    /// All packages that changed and are still there.
+    pub(crate) fn pages(&self) -> impl Iterator<Item = &Arc<Page>> {
+        self.changes.values().filter_map(|(_, page)| page.as_ref())
+    }
+
     /// Whether a word stands in a waiting change as it was typed.
     pub(crate) fn knows(&self, term: &Term) -> bool {
-        let mut pages = self.changes.values().filter_map(|(_, page)| page.as_ref());
-        pages.any(|page| term.is_in(&page.card))
+        self.pages().any(|page| term.is_in(&page.card))
     }
 
     /// What fits the plan, and where it stands.
@@ -56,8 +65,7 @@ impl Overlay {
         plan: &'a Plan,
         stage: Stage,
     ) -> impl Iterator<Item = (Place, &'a Arc<Page>)> {
-        let pages = self.changes.values().filter_map(|(_, page)| page.as_ref());
-        pages.filter_map(move |page| {
+        self.pages().filter_map(move |page| {
             let text = plan.score(stage, &page.card)?;
             Some((page.card.place(text), page))
         })

@@ -15,11 +15,12 @@ use tantivy::{
     DocAddress, DocSet, Searcher, SegmentReader, TERMINATED, TantivyDocument, TantivyError,
 };
 
+use super::facets::Counter;
 use super::overlay::Overlay;
 use super::rank::{self, Order, Place, Plan, Stage};
 use super::schema::{self, Fields, Page};
 use super::words;
-use super::{SearchError, SearchPage, SearchQuery, SearchResult};
+use super::{Facets, SearchError, SearchPage, SearchQuery, SearchResult};
 
 type Clause = (Occur, Box<dyn Query>);
 
@@ -31,7 +32,8 @@ pub(crate) struct View {
 }
 
 /// Where a hit's package is found.
-enum Hit {
+#[derive(Debug)]
+pub(super) enum Hit {
     Committed(DocAddress),
     Pending(Arc<Page>),
 }
@@ -42,20 +44,9 @@ pub(crate) fn page(
     view: &View,
     query: &SearchQuery,
 ) -> Result<SearchPage, SearchError> {
-    let failed = |error: TantivyError| SearchError::QueryFailed(error.to_string());
-    let mut plan = Plan::new(query);
     let (offset, limit) = query.window();
     let wanted = if limit == 0 { 0 } else { offset + limit };
-    let mut stage = Stage::Strict;
-    let (mut total, mut hits) = best(fields, view, &plan, stage, wanted).map_err(failed)?;
-    if total == 0 {
-        let known = plan.trust(|term| knows(fields, view, term));
-        known.map_err(failed)?;
-    }
-    while let (0, Some(next)) = (total, plan.after(stage)) {
-        stage = next;
-        (total, hits) = best(fields, view, &plan, stage, wanted).map_err(failed)?;
-    }
+    let (total, hits) = first(fields, view, query, wanted)?;
     let shown = hits.into_iter().skip(offset).take(limit);
     let hits = shown.map(|(place, hit)| {
         let package = package(fields, view, &hit)?;
@@ -66,7 +57,47 @@ pub(crate) fn page(
     Ok(SearchPage { total, hits })
 }
 
-fn package(fields: &Fields, view: &View, hit: &Hit) -> Result<PackageMetadata, SearchError> {
+/// Counts the labels of what a query finds.
+pub(crate) fn facets(
+    fields: &Fields,
+    view: &View,
+    query: &SearchQuery,
+) -> Result<Facets, SearchError> {
+    let (total, hits) = first(fields, view, query, Facets::COUNTED_MAX)?;
+    let mut counter = Counter::default();
+    for (_, hit) in hits {
+        counter.add(&package(fields, view, &hit)?);
+    }
+    Ok(counter.finish(total))
+}
+
+/// How many packages a query finds, and the first `wanted` of them.
+fn first(
+    fields: &Fields,
+    view: &View,
+    query: &SearchQuery,
+    wanted: usize,
+) -> Result<(u64, Vec<(Place, Hit)>), SearchError> {
+    let failed = |error: TantivyError| SearchError::QueryFailed(error.to_string());
+    let mut plan = Plan::new(query);
+    let mut stage = Stage::Strict;
+    let (mut total, mut hits) = best(fields, view, &plan, stage, wanted).map_err(failed)?;
+    if total == 0 {
+        let known = plan.trust(|term| knows(fields, view, term));
+        known.map_err(failed)?;
+    }
+    while let (0, Some(next)) = (total, plan.after(stage)) {
+        stage = next;
+        (total, hits) = best(fields, view, &plan, stage, wanted).map_err(failed)?;
+    }
+    Ok((total, hits))
+}
+
+pub(super) fn package(
+    fields: &Fields,
+    view: &View,
+    hit: &Hit,
+) -> Result<PackageMetadata, SearchError> {
     match hit {
         Hit::Pending(page) => page.package(),
         Hit::Committed(at) => {
@@ -85,7 +116,8 @@ fn best(
     stage: Stage,
     wanted: usize,
 ) -> tantivy::Result<(u64, Vec<(Place, Hit)>)> {
-    let (mut total, committed) = best_committed(fields, view, plan, stage, wanted)?;
+    let query = committed_query(fields, plan, stage);
+    let (mut total, committed) = best_of(view, &*query, plan.flat, wanted)?;
     let committed = committed
         .into_iter()
         .map(|(place, at)| (place, Hit::Committed(at)));
@@ -99,15 +131,14 @@ fn best(
     Ok((total, hits))
 }
 
-fn best_committed(
-    fields: &Fields,
+/// How many committed packages fit a query, and the first `wanted` of them. With `flat` they all fit equally well.
+pub(super) fn best_of(
     view: &View,
-    plan: &Plan,
-    stage: Stage,
+    query: &dyn Query,
+    flat: bool,
     wanted: usize,
 ) -> tantivy::Result<(u64, Vec<(Place, DocAddress)>)> {
     let searcher = &view.searcher;
-    let query = committed_query(fields, plan, stage);
     let weight = query.weight(EnableScoring::enabled_from_searcher(searcher))?;
     let mut total = 0;
     let mut worst_first: BinaryHeap<(Place, DocAddress)> = BinaryHeap::new();
@@ -117,7 +148,7 @@ fn best_committed(
             if !is_current(view, segment, &columns, doc) {
                 return;
             }
-            let text = if plan.everything { 0.0 } else { text };
+            let text = if flat { 0.0 } else { text };
             total += 1;
             let score = text * columns.factor(doc);
             let full = worst_first.len() >= wanted;
@@ -158,7 +189,12 @@ fn knows(fields: &Fields, view: &View, term: &rank::Term) -> tantivy::Result<boo
 }
 
 /// Whether a committed document is neither deleted nor replaced since.
-fn is_current(view: &View, segment: &SegmentReader, columns: &Columns, doc: u32) -> bool {
+pub(super) fn is_current(
+    view: &View,
+    segment: &SegmentReader,
+    columns: &Columns,
+    doc: u32,
+) -> bool {
     let alive = segment
         .alive_bitset()
         .is_none_or(|alive| alive.is_alive(doc));
@@ -166,13 +202,13 @@ fn is_current(view: &View, segment: &SegmentReader, columns: &Columns, doc: u32)
 }
 
 /// The columns that a document's place comes from.
-struct Columns {
+pub(super) struct Columns {
     weight: Arc<dyn ColumnValues<u64>>,
     order: [Arc<dyn ColumnValues<u64>>; 3],
 }
 
 impl Columns {
-    fn open(segment: &SegmentReader) -> tantivy::Result<Self> {
+    pub(super) fn open(segment: &SegmentReader) -> tantivy::Result<Self> {
         let column = |name: &str| {
             let column = segment.fast_fields().u64(name)?;
             Ok::<_, TantivyError>(column.first_or_default_col(0))
@@ -198,7 +234,7 @@ impl Columns {
             || (score == worst.score && self.order[0].get_val(doc) > worst.order.name[0])
     }
 
-    fn order(&self, doc: u32) -> Order {
+    pub(super) fn order(&self, doc: u32) -> Order {
         let name = [self.order[0].get_val(doc), self.order[1].get_val(doc)];
         let key = self.key(doc);
         Order { name, key }
@@ -271,11 +307,11 @@ fn term_query(fields: &Fields, term: &rank::Term, stage: Stage) -> Box<dyn Query
     Box::new(BooleanQuery::new(clauses.collect()))
 }
 
-fn constant(query: Box<dyn Query>, score: f32) -> Box<dyn Query> {
+pub(super) fn constant(query: Box<dyn Query>, score: f32) -> Box<dyn Query> {
     Box::new(ConstScoreQuery::new(query, score))
 }
 
-fn word(field: Field, text: &str) -> Box<dyn Query> {
+pub(super) fn word(field: Field, text: &str) -> Box<dyn Query> {
     let term = tantivy::Term::from_field_text(field, text);
     Box::new(TermQuery::new(term, IndexRecordOption::Basic))
 }

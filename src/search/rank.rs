@@ -9,8 +9,8 @@ use std::cmp::Ordering;
 use ggen_protocols::hash::ContentHash;
 use ggen_protocols::metadata::PackageMetadata;
 
-use super::SearchQuery;
 use super::words::{self, Words};
+use super::{SearchQuery, Sort};
 
 /// For a name that is the whole query: more than all words together can give, even to a deprecated one.
 pub(crate) const EXACT_NAME: f32 = 10_000.0;
@@ -199,6 +199,8 @@ pub(crate) struct Term {
 pub(crate) struct Plan {
     /// Nothing but filters: every package fits.
     pub(crate) everything: bool,
+    /// Whether all that fits fits equally well, so that names alone order it.
+    pub(crate) flat: bool,
     pub(crate) whole: String,
     pub(crate) terms: Vec<Term>,
     pub(crate) tags: Vec<String>,
@@ -230,6 +232,7 @@ impl Plan {
         };
         Self {
             everything: query.text.trim().is_empty(),
+            flat: query.text.trim().is_empty() || query.sort == Sort::Name,
             whole: words::whole(&query.text),
             terms: texts.into_iter().enumerate().map(term).collect(),
             tags: labels(&query.tags),
@@ -281,6 +284,7 @@ impl Plan {
         let exact = !self.whole.is_empty() && self.whole == card.whole;
         let text = if fits { sum } else { 0.0 };
         let score = if exact { text + EXACT_NAME } else { text };
+        let score = if self.flat { 0.0 } else { score };
         (fits || exact).then_some(score)
     }
 }

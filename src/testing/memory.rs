@@ -5,6 +5,7 @@ mod catalogue;
 mod decided;
 mod pool;
 mod snapshot;
+mod tokens;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,7 @@ use crate::Result;
 use crate::db::Fault;
 use crate::registry::local::OpenOptions;
 use crate::registry::sign::{self, Identity};
+use crate::registry::tokens::{Fingerprint, Grant, TokenId};
 use crate::registry::trust::Viewer;
 use crate::registry::view::{self, Failure, Package};
 use crate::registry::{Admission, Admitted, Registry, RegistryError, Verdict, precedence};
@@ -69,6 +71,7 @@ pub(super) struct State {
     heads: BTreeMap<OwnerId, BTreeMap<PublicKey, Verified<Record>>>,
     pub(super) pins: BTreeMap<Label, OwnerId>,
     pub(super) decided: Decided,
+    tokens: BTreeMap<TokenId, (Fingerprint, Grant)>,
 }
 
 impl MemoryRegistry {
@@ -93,6 +96,7 @@ impl MemoryRegistry {
             pins: BTreeMap::new(),
             heads: BTreeMap::new(),
             decided: Decided::default(),
+            tokens: BTreeMap::new(),
         };
         Self {
             state: Mutex::new(state),
@@ -368,6 +372,7 @@ impl Registry for MemoryRegistry {
             state.write(signed.record, now)?;
             if let Some(label) = signed.pin {
                 state.pins.insert(label, identity.owner());
+                state.decided.count += 1;
             }
             Ok(metadata.id.clone())
         })

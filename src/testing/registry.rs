@@ -7,6 +7,7 @@ pub mod policy;
 mod publishing;
 mod reading;
 mod strangers;
+pub mod tokens;
 
 pub use namespaces::world;
 

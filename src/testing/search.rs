@@ -2,6 +2,7 @@
 // A suite reports by panicking, like every test.
 #![allow(clippy::unwrap_used)]
 
+mod discovery;
 mod hostile;
 mod memory;
 
@@ -38,6 +39,13 @@ pub async fn suite<I: SearchIndex>(make: impl AsyncFn() -> I) {
     applied_entries_stand_at_their_position(&make().await).await;
     the_order_is_the_same_before_and_after_a_flush(&make().await).await;
     a_rebuild_replaces_everything(&make().await).await;
+    discovery::names_are_suggested_by_their_beginnings(&make().await).await;
+    discovery::suggestions_forgive_one_typo_after_all_others(&make().await).await;
+    discovery::a_name_of_many_owners_is_suggested_once(&make().await).await;
+    discovery::facets_count_what_is_found(&make().await).await;
+    discovery::facets_have_bounds(&make().await).await;
+    discovery::similar_packages_share_words(&make().await).await;
+    discovery::hits_may_be_sorted_by_name(&make().await).await;
 }
 
 /// A package of nobody in particular.

@@ -227,3 +227,40 @@ fn a_file_is_not_packed() {
     let error = archive::pack_directory(&source).unwrap_err().to_string();
     assert!(error.contains("published as it is"), "{error}");
 }
+
+/// The README of a tree, as a node would read it from the archive.
+fn readme(files: &[(&str, &str)]) -> Option<String> {
+    let archive = pack(tree(files).path());
+    let path = archive::readme_path(&archive[..], Format::Pack).unwrap()?;
+    let text = archive::file(&archive[..], &path, 8).unwrap()?;
+    Some(String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn a_readme_is_what_the_manifest_names_or_the_usual_file() {
+    let manifest = |line: &str| format!("{}{line}\n", PACK.1.split("[other]").next().unwrap());
+    fn files(manifest: &str) -> [(&str, &str); 4] {
+        [
+            ("pack.toml", manifest),
+            ("README.md", "usual"),
+            ("docs/a.md", "named"),
+            ("docs/README.md", "deeper"),
+        ]
+    }
+    assert_eq!(readme(&files(PACK.1)).as_deref(), Some("usual"));
+    for named in ["readme = \"docs/a.md\"", "readme = \"./docs/a.md\""] {
+        let manifest = manifest(named);
+        assert_eq!(readme(&files(&manifest)).as_deref(), Some("named"));
+    }
+    assert_eq!(readme(&files(&manifest("readme = false"))), None);
+    assert_eq!(readme(&files(&manifest("readme = \"gone.md\""))), None);
+    assert_eq!(readme(&[PACK]), None);
+    let long = readme(&[PACK, ("README.md", "longer than eight")]);
+    assert_eq!(long.as_deref(), Some("longer t"), "it is cut");
+}
+
+#[test]
+fn a_generic_archive_has_no_readme() {
+    let path = archive::readme_path(&b"anything"[..], Format::Generic);
+    assert_eq!(path.unwrap(), None);
+}

@@ -14,9 +14,10 @@ use ggen_marketplace::protocols::view::Mode;
 use ggen_marketplace::registry::evidence::Question;
 use ggen_marketplace::registry::local::{LocalRegistry, OpenOptions};
 use ggen_marketplace::registry::policy::Decision;
+use ggen_marketplace::registry::tokens::{Token, Tokens};
 use ggen_marketplace::registry::{Admission, Catalogue, Choices, Registry, Verdict};
 use ggen_marketplace::testing::memory::MemoryRegistry;
-use ggen_marketplace::testing::registry::{Author, policy, suite, with_identity, world};
+use ggen_marketplace::testing::registry::{Author, policy, suite, tokens, with_identity, world};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -67,6 +68,43 @@ async fn decisions_keep_their_contract_in_the_model() {
         )
     })
     .await;
+}
+
+#[tokio::test]
+async fn tokens_keep_their_contract_in_the_stored_catalogue_and_in_the_model() {
+    let home = tempfile::tempdir().unwrap();
+    let made = std::sync::atomic::AtomicUsize::new(0);
+    tokens::suite(async |options: OpenOptions| {
+        let number = made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let path = home.path().join(format!("{number}.redb"));
+        Arc::new(LocalRegistry::open(path, options).await.unwrap()) as Arc<dyn Tokens>
+    })
+    .await;
+    tokens::suite(async |options: OpenOptions| {
+        Arc::new(MemoryRegistry::new(options)) as Arc<dyn Tokens>
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tokens_outlive_the_process_and_only_their_digest_is_on_disk() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("catalogue.redb");
+    let token = Token::random();
+    let registry = LocalRegistry::open(&path, OpenOptions::default()).await;
+    let registry = registry.unwrap();
+    let (print, terms) = (token.fingerprint(), tokens::terms());
+    let made = registry.add_token(&print, &terms).await.unwrap();
+    drop(registry);
+    let bytes = std::fs::read(&path).unwrap();
+    let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+    let id = made.id.as_str();
+    assert!(holds(id.as_bytes()));
+    let (_, secret) = token.reveal().split_once(id).unwrap();
+    assert!(!holds(secret.as_bytes()));
+    let registry = LocalRegistry::open(&path, OpenOptions::default()).await;
+    let found = registry.unwrap().find_token(&print).await.unwrap();
+    assert_eq!(found.unwrap().created, made.created);
 }
 
 /// What both catalogues are asked to do.

@@ -296,3 +296,26 @@ fn recoveries_have_an_end() {
     let root = after(&last, 9, 9, Some(signer), "the root goes on");
     assert_eq!(documents.offer(&root), Offered::New);
 }
+
+#[test]
+fn a_document_stays_sorted_and_a_key_stands_in_it_once() {
+    let mut document = NamespaceDocument::implicit(key(5));
+    let names = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+    document.let_publish(key(1), names(&["b", "a", "b"]));
+    document.let_publish(key(1), names(&["c"]));
+    let mut publishers = vec![(key(1), names(&["c"])), (key(5), names(&["*"]))];
+    publishers.sort();
+    assert_eq!(document.publishers, publishers);
+}
+
+#[test]
+fn a_retired_key_keeps_its_records_and_a_forgotten_one_does_not() {
+    let record = |number| RecordId::from_bytes([number; 32]);
+    let mut document = NamespaceDocument::implicit(key(5));
+    document.retire(key(5), Some(record(2)));
+    document.retire(key(5), Some(record(1)));
+    assert_eq!(document.retired, [(key(5), record(1)), (key(5), record(2))]);
+    assert!(document.publishers.is_empty());
+    document.forget(key(5));
+    assert!(document.retired.is_empty());
+}

@@ -66,6 +66,14 @@ impl Draft {
         self.key
     }
 
+    /// What is to be signed.
+    ///
+    /// # Errors
+    /// [`Refusal`], which making the draft would have given.
+    pub fn record(&self) -> Result<Record, Refusal> {
+        parse_payload(self.key, &self.payload)
+    }
+
     /// The bytes that the key must sign.
     pub fn message(&self) -> Vec<u8> {
         message(self.network, self.key, &self.payload)

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use crate::output::{Output, Shown, bytes, took};
 use crate::prepare::prepare;
 use crate::publish::publish_one;
-use crate::service::Service;
+use crate::service::{Http, Service};
 use crate::sign::Signer;
 use crate::up::Interrupts;
 
@@ -126,7 +126,8 @@ impl Nodes {
         config.listen.swarm = vec!["/ip4/127.0.0.1/tcp/0".to_owned()];
         let free_port = SocketAddr::from(([127, 0, 0, 1], 0));
         config.listen.blobs = free_port;
-        let service = Service::start(Home::open(&layout)?, config, free_port).await?;
+        let service =
+            Service::start(Home::open(&layout)?, config, Http::local(free_port).await?).await?;
         let client = Client::of_running(layout.dir()).await?;
         self.0.push(DemoNode {
             letter,

@@ -2,7 +2,12 @@
 
 mod access;
 mod behind;
+mod bind;
+mod cargo_config;
+mod cargo_credential;
+mod completions;
 mod demo;
+mod doctor;
 mod evidence;
 mod fetch;
 mod info;
@@ -21,6 +26,7 @@ mod search;
 mod service;
 mod sign;
 mod status;
+mod token;
 mod trust;
 mod up;
 mod use_;
@@ -84,12 +90,21 @@ enum Command {
     Use(use_::Args),
     Trust(trust::Args),
     Evidence(evidence::Args),
+    /// Tells what cargo's configuration needs to use this node
+    CargoConfig(cargo_config::Args),
+    /// Signs what cargo publishes and yanks: a credential provider for its configuration
+    CargoCredential(cargo_credential::Args),
+    /// Makes, lists and ends tokens, with which programs publish over HTTP
+    #[command(subcommand)]
+    Token(token::Command),
     /// Lists the peers that the running node is connected to
     Peers,
     /// Tells how the node is doing
     Status,
     /// Checks everything on disk
     Verify,
+    Doctor(doctor::Args),
+    Completions(completions::Args),
 }
 
 /// A command that was given wrongly: exit code 2.
@@ -106,9 +121,19 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return wrong_usage(&error),
+    let cli = match std::env::args_os().nth(1) {
+        Some(first) if first == cargo_credential::PLUGIN => match of_cargo() {
+            Ok(Some(cli)) => cli,
+            Ok(None) => return ExitCode::SUCCESS,
+            Err(error) => {
+                Output::new(false).error(&error);
+                return ExitCode::from(FAILED);
+            }
+        },
+        _ => match Cli::try_parse() {
+            Ok(cli) => cli,
+            Err(error) => return wrong_usage(&error),
+        },
     };
     // What is in memory may be a key: no crash leaves it on a disk.
     let none = Rlimit {
@@ -144,6 +169,36 @@ fn main() -> ExitCode {
     }
 }
 
+/// The command line of a credential provider: cargo tells it when it is greeted. Nothing if it asks nothing, or has
+/// been told what is wrong with it.
+fn of_cargo() -> anyhow::Result<Option<Cli>> {
+    let output = Output::new(false);
+    let Some(request) = cargo_credential::greeted(output)? else {
+        return Ok(None);
+    };
+    let words = request.args().iter().map(String::as_str);
+    let why = match Cli::try_parse_from(std::iter::once("market").chain(words)) {
+        Ok(Cli {
+            home,
+            json,
+            command: Command::CargoCredential(args),
+        }) => {
+            let command = Command::CargoCredential(args.with(request));
+            return Ok(Some(Cli {
+                home,
+                json,
+                command,
+            }));
+        }
+        Ok(_) => "it is no provider".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let advice = "cargo's configuration names a command that answers nothing: \
+                  credential-provider = [\"market\", \"cargo-credential\"]";
+    cargo_credential::refuse(&format!("{advice}; {why}"), output)?;
+    Ok(None)
+}
+
 async fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
     let layout = match &cli.home {
         Some(dir) => Layout::at(dir)?,
@@ -176,9 +231,14 @@ async fn once(command: Command, layout: &Layout, output: Output) -> anyhow::Resu
         Command::Use(args) => use_::run(args, layout, output).await,
         Command::Trust(args) => trust::run(args, layout, output).await,
         Command::Evidence(args) => evidence::run(args, layout, output).await,
+        Command::CargoConfig(args) => cargo_config::run(args, layout, output).await,
+        Command::CargoCredential(args) => cargo_credential::run(args, layout, output).await,
+        Command::Token(command) => token::run(command, layout, output).await,
         Command::Peers => peers::run(layout, output).await,
         Command::Status => status::run(layout, output).await,
         Command::Verify => verify::run(layout, output).await,
+        Command::Doctor(args) => doctor::run(args, layout, output).await,
+        Command::Completions(args) => completions::run(&args, output),
         Command::Up(_) | Command::Demo(_) => unreachable!("the caller runs these itself"),
     }
 }

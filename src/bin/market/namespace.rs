@@ -193,35 +193,6 @@ pub(crate) async fn change(
     Ok((Some(guard.client.submit(&envelope).await?), document))
 }
 
-/// Lets a key publish under these names, whatever it might before.
-pub(crate) fn admit(document: &mut NamespaceDocument, key: PublicKey, mut scopes: Vec<String>) {
-    scopes.sort();
-    scopes.dedup();
-    drop_publisher(document, key);
-    document.publishers.push((key, scopes));
-    document.publishers.sort();
-}
-
-/// Takes a key's right to publish away; its records stay up to `last` where there is one.
-pub(crate) fn retire(document: &mut NamespaceDocument, key: PublicKey, last: Option<RecordId>) {
-    drop_publisher(document, key);
-    document.retired.extend(last.map(|last| (key, last)));
-    document.retired.sort();
-    document.retired.dedup();
-}
-
-/// Takes everything away that a key ever wrote.
-pub(crate) fn forget(document: &mut NamespaceDocument, key: PublicKey) {
-    drop_publisher(document, key);
-    document.retired.retain(|(retired, _)| *retired != key);
-}
-
-fn drop_publisher(document: &mut NamespaceDocument, key: PublicKey) {
-    document
-        .publishers
-        .retain(|(publisher, _)| *publisher != key);
-}
-
 /// What a key may do in a namespace, in words.
 pub(crate) fn role(document: &NamespaceDocument, key: PublicKey) -> String {
     let mut roles = Vec::new();
@@ -239,43 +210,5 @@ pub(crate) fn role(document: &NamespaceDocument, key: PublicKey) -> String {
     match roles.is_empty() {
         true => "none".to_owned(),
         false => roles.join(", "),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(number: u8) -> PublicKey {
-        PublicKey::from_bytes([number; 32])
-    }
-
-    fn record(number: u8) -> RecordId {
-        RecordId::from_bytes([number; 32])
-    }
-
-    #[test]
-    fn a_document_stays_sorted_and_a_key_stands_in_it_once() {
-        let mut document = NamespaceDocument::implicit(key(5));
-        let names = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
-        admit(&mut document, key(1), names(&["b", "a", "b"]));
-        admit(&mut document, key(1), names(&["c"]));
-        let publishers = [(key(1), names(&["c"])), (key(5), names(&["*"]))];
-        assert_eq!(document.publishers, publishers);
-        assert_eq!(role(&document, key(1)), "publishes c");
-        assert_eq!(role(&document, key(5)), "root, publishes *");
-    }
-
-    #[test]
-    fn a_retired_key_keeps_its_records_and_a_forgotten_one_does_not() {
-        let mut document = NamespaceDocument::implicit(key(5));
-        retire(&mut document, key(5), Some(record(2)));
-        retire(&mut document, key(5), Some(record(1)));
-        assert_eq!(document.retired, [(key(5), record(1)), (key(5), record(2))]);
-        assert!(document.publishers.is_empty());
-        assert_eq!(role(&document, key(5)), "root, retired");
-        forget(&mut document, key(5));
-        assert!(document.retired.is_empty());
-        assert_eq!(role(&document, key(9)), "none");
     }
 }

@@ -309,9 +309,9 @@ async fn add(
     };
     let edit = |document: &mut NamespaceDocument| {
         if narrowed {
-            namespace::retire(document, args.key, last);
+            document.retire(args.key, last);
         }
-        namespace::admit(document, args.key, scopes);
+        document.let_publish(args.key, scopes);
         Ok(())
     };
     let guard = args.behind.guard(client, output);
@@ -334,8 +334,8 @@ async fn remove(
     let edit = |document: &mut NamespaceDocument| {
         let publishes = document.publishers.iter().any(|(key, _)| *key == args.key);
         match (args.forget, publishes) {
-            (true, _) => namespace::forget(document, args.key),
-            (false, true) => namespace::retire(document, args.key, last),
+            (true, _) => document.forget(args.key),
+            (false, true) => document.retire(args.key, last),
             // It is retired already, at a record that somebody chose.
             (false, false) => {}
         }

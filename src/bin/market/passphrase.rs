@@ -1,8 +1,9 @@
 //! Passphrases: read from the file that `MARKET_PASSPHRASE_FILE` names, or asked on the terminal without showing
 //! them.
 
+use std::fs::File;
 use std::io::{self, IsTerminal};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
@@ -64,8 +65,35 @@ pub(crate) async fn to_open(what: &str, output: Output) -> anyhow::Result<Passph
              set {FILE}, or run this on a terminal"
         );
     }
-    let text = ask(&format!("passphrase of {what}: "), output).await?;
+    let prompt = format!("passphrase of {what}: ");
+    let text = ask(&prompt, Terminal::standard(output)?).await?;
     Ok(Passphrase::new(text)?)
+}
+
+/// Opens an identity key for a program that uses standard input and output itself.
+pub(crate) async fn open_for_program(
+    layout: &Layout,
+    identity: &Identity,
+) -> anyhow::Result<PrivateKey> {
+    if !layout.is_locked(&identity.label)? {
+        return Ok(layout.open_key(identity, None)?);
+    }
+    let passphrase = match from_file()? {
+        Some(passphrase) => passphrase,
+        None => {
+            let Ok(terminal) = Terminal::controlling() else {
+                bail!(
+                    "the key `{}` is locked: unlock it in the running node with `market key unlock`, \
+                     set {FILE}, or run this on a terminal",
+                    identity.label
+                );
+            };
+            let prompt = format!("passphrase of the key `{}`: ", identity.label);
+            Passphrase::new(ask(&prompt, terminal).await?)?
+        }
+    };
+    let (layout, identity) = (layout.clone(), identity.clone());
+    Ok(spawn_blocking(move || layout.open_key(&identity, Some(&passphrase))).await??)
 }
 
 /// Opens an identity key, with its passphrase if it has one; returns that, too.
@@ -100,35 +128,73 @@ fn is_terminal() -> bool {
 }
 
 async fn chosen(what: &str, output: Output) -> anyhow::Result<Passphrase> {
-    let first = ask(&format!("passphrase for {what}: "), output).await?;
+    let prompt = format!("passphrase for {what}: ");
+    let first = ask(&prompt, Terminal::standard(output)?).await?;
     if first.is_empty() {
         bail!("the passphrase is empty: say --plain to store the key without one");
     }
     let passphrase = Passphrase::new(first.clone())?;
-    let second = ask("the same again: ", output).await?;
+    let second = ask("the same again: ", Terminal::standard(output)?).await?;
     if first != second {
         bail!("the two passphrases differ: nothing was made; run this again");
     }
     Ok(passphrase)
 }
 
+/// Where somebody is asked.
+struct Terminal {
+    input: OwnedFd,
+    /// Where to show the question; nothing for the input itself.
+    output: Option<Output>,
+}
+
+impl Terminal {
+    /// Standard input and standard error.
+    fn standard(output: Output) -> io::Result<Self> {
+        Ok(Self {
+            input: io::stdin().as_fd().try_clone_to_owned()?,
+            output: Some(output),
+        })
+    }
+
+    /// The one that the process was started on, wherever its standard input leads.
+    fn controlling() -> io::Result<Self> {
+        let terminal = File::options().read(true).write(true).open("/dev/tty")?;
+        Ok(Self {
+            input: terminal.into(),
+            output: None,
+        })
+    }
+
+    fn show(&self, text: &str) -> io::Result<()> {
+        match self.output {
+            Some(output) => output.prompt(text),
+            None => {
+                rustix::io::write(&self.input, text.as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Asks for a line that is not shown.
-async fn ask(prompt: &str, output: Output) -> anyhow::Result<Zeroizing<String>> {
+async fn ask(prompt: &str, terminal: Terminal) -> anyhow::Result<Zeroizing<String>> {
     // Dropped with this future, so that an interruption does not leave the terminal mute.
-    let quiet = Quiet::begin().context("cannot hide what is typed")?;
-    output.prompt(prompt);
-    let line = spawn_blocking(read_line).await?;
+    let quiet = Quiet::begin(terminal.input.try_clone()?).context("cannot hide what is typed")?;
+    terminal.show(prompt)?;
+    let input = terminal.input.try_clone()?;
+    let line = spawn_blocking(move || read_line(&input)).await?;
     drop(quiet);
-    output.prompt("\n");
+    terminal.show("\n")?;
     line.context("cannot read the passphrase")
 }
 
 /// Reads a line without going through a buffer that nobody clears.
-fn read_line() -> io::Result<Zeroizing<String>> {
+fn read_line(input: &OwnedFd) -> io::Result<Zeroizing<String>> {
     let mut line = Zeroizing::new(Vec::with_capacity(LINE_BYTES_MAX));
     let mut piece = Zeroizing::new([0u8; LINE_BYTES_MAX]);
     while line.last() != Some(&b'\n') {
-        let read = rustix::io::read(io::stdin().as_fd(), piece.as_mut_slice())?;
+        let read = rustix::io::read(input, piece.as_mut_slice())?;
         if read == 0 {
             break;
         }
@@ -147,21 +213,21 @@ fn read_line() -> io::Result<Zeroizing<String>> {
 }
 
 /// A terminal that does not show what is typed, until this is dropped.
-struct Quiet(Termios);
+struct Quiet(OwnedFd, Termios);
 
 impl Quiet {
-    fn begin() -> io::Result<Self> {
-        let before = tcgetattr(io::stdin())?;
+    fn begin(terminal: OwnedFd) -> io::Result<Self> {
+        let before = tcgetattr(&terminal)?;
         let mut quiet = before.clone();
         quiet.local_modes.remove(LocalModes::ECHO);
-        tcsetattr(io::stdin(), OptionalActions::Flush, &quiet)?;
-        Ok(Self(before))
+        tcsetattr(&terminal, OptionalActions::Flush, &quiet)?;
+        Ok(Self(terminal, before))
     }
 }
 
 impl Drop for Quiet {
     fn drop(&mut self) {
         // The terminal may be gone.
-        tcsetattr(io::stdin(), OptionalActions::Now, &self.0).unwrap_or_default();
+        tcsetattr(&self.0, OptionalActions::Now, &self.1).unwrap_or_default();
     }
 }

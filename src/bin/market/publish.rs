@@ -1,5 +1,6 @@
 //! `market publish`: signs packages and gives them to the swarm, the next one being read meanwhile.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -7,7 +8,7 @@ use futures::{StreamExt, stream};
 use ggen_marketplace::assemble::Layout;
 use ggen_marketplace::control::{Client, explain};
 use ggen_marketplace::node::Published;
-use ggen_marketplace::protocols::id::{Label, PackageName, parse_version};
+use ggen_marketplace::protocols::id::{CanonicalName, Label, PackageName, parse_version};
 use indicatif::ProgressBar;
 use semver::Version;
 use serde::Serialize;
@@ -16,6 +17,7 @@ use tokio::task::spawn_blocking;
 use crate::Told;
 use crate::Usage;
 use crate::access::Access;
+use crate::bind;
 use crate::output::{Output, Shown, Unit, bytes};
 use crate::prepare::{Named, Prepared, prepare};
 use crate::sign::{Signer, identity};
@@ -39,6 +41,10 @@ pub(crate) struct Args {
     /// Key to sign with, of those that `market key list` tells [default: the first]
     #[arg(long, value_name = "LABEL")]
     key: Option<Label>,
+    /// Takes dependencies on the default registry for the packages of the same name that are published with this
+    /// command
+    #[arg(long)]
+    adopt_dependencies: bool,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -52,6 +58,8 @@ struct Report {
 #[derive(Debug, Serialize)]
 struct Package {
     path: String,
+    /// Dependencies that were taken for packages of the same batch.
+    adopted: BTreeSet<String>,
     #[serde(flatten)]
     published: Option<Published>,
     error: Option<String>,
@@ -71,7 +79,12 @@ pub(crate) async fn run(args: Args, layout: &Layout, output: Output) -> anyhow::
     let access = Access::open(layout).await?;
     let done = async {
         let signer = Signer::of(layout, args.key.as_ref(), access.client(), output).await?;
-        let report = publish_all(args.paths, named, &signer, access.client(), output).await?;
+        let batch = match args.adopt_dependencies {
+            true => batch(&args.paths, named.as_ref()).await?,
+            false => BTreeSet::new(),
+        };
+        let client = access.client();
+        let report = publish_all(args.paths, named, &batch, &signer, client, output).await?;
         if report.published > 0 {
             signer.witness(access.client(), output).await;
         }
@@ -83,9 +96,25 @@ pub(crate) async fn run(args: Args, layout: &Layout, output: Output) -> anyhow::
     finish(report, &signer, output)
 }
 
+/// The names of all that is to be published. What cannot be read is told of when its turn comes.
+async fn batch(
+    paths: &[PathBuf],
+    named: Option<&Named>,
+) -> anyhow::Result<BTreeSet<CanonicalName>> {
+    let mut names = BTreeSet::new();
+    for path in paths {
+        let (path, named) = (path.clone(), named.cloned());
+        let reading = spawn_blocking(move || prepare(&path, named.as_ref()).ok());
+        let prepared = reading.await.context("reading a package was cut off")?;
+        names.extend(prepared.as_ref().and_then(bind::name));
+    }
+    Ok(names)
+}
+
 async fn publish_all(
     paths: Vec<PathBuf>,
     named: Option<Named>,
+    batch: &BTreeSet<CanonicalName>,
     signer: &Signer,
     client: &Client,
     output: Output,
@@ -101,11 +130,15 @@ async fn publish_all(
         .buffered(AHEAD_MAX);
     let mut report = Report::default();
     while let Some(next) = prepared.next().await {
-        let (prepared, path) = next?;
+        let (mut prepared, path) = next?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         bar.set_message(Shown::listed(&name).to_string());
+        let adopted = match &mut prepared {
+            Ok(prepared) => bind::adopt(prepared, batch, signer.owner()),
+            Err(_) => BTreeSet::new(),
+        };
         let done = publish_one(prepared, signer, client).await;
-        bar.suspend(|| report.note(&path, done, output))?;
+        bar.suspend(|| report.note(&path, adopted, done, output))?;
         bar.inc(1);
     }
     ProgressBar::finish_and_clear(&bar);
@@ -118,7 +151,8 @@ pub(crate) async fn publish_one(
     signer: &Signer,
     client: &Client,
 ) -> anyhow::Result<Published> {
-    let prepared = prepared?;
+    let mut prepared = prepared?;
+    bind::bind(&mut prepared, client).await?;
     signer
         .publish(client, &prepared.body, &prepared.archive)
         .await
@@ -129,6 +163,7 @@ impl Report {
     fn note(
         &mut self,
         path: &Path,
+        adopted: BTreeSet<String>,
         done: anyhow::Result<Published>,
         output: Output,
     ) -> anyhow::Result<()> {
@@ -144,6 +179,14 @@ impl Report {
                 };
                 let size = bytes(published.size);
                 output.line(format_args!("{word}  {}  {size}", published.package))?;
+                if !adopted.is_empty() {
+                    let names = adopted.iter().map(String::as_str).collect::<Vec<_>>();
+                    let names = names.join(", ");
+                    output.line(format_args!(
+                        "  its dependencies {names} are those of {}",
+                        published.owner
+                    ))?;
+                }
                 (Some(published), None)
             }
             Err(error) if error.is::<Usage>() => return Err(error),
@@ -156,6 +199,7 @@ impl Report {
         };
         self.packages.push(Package {
             path,
+            adopted,
             published,
             error,
         });

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
+use ggen_marketplace::archive::index::Canonical;
 use ggen_marketplace::assemble::{self, Home, Presence};
-use ggen_marketplace::control::Server;
-use ggen_marketplace::gateway;
+use ggen_marketplace::control::{Keyring, Server, Web};
+use ggen_marketplace::gateway::{self, Bound, Options, Parts};
 use ggen_marketplace::node::{Config, Node, Running};
 use serde::Serialize;
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -30,6 +30,25 @@ pub(crate) struct Service {
     home: Home,
 }
 
+/// How HTTP is answered.
+#[derive(Debug)]
+pub(crate) struct Http {
+    pub(crate) bound: Bound,
+    pub(crate) canonical: Canonical,
+    pub(crate) options: Options,
+}
+
+impl Http {
+    /// On a free port or this one, for programs on this machine.
+    pub(crate) async fn local(address: SocketAddr) -> anyhow::Result<Self> {
+        Ok(Self {
+            bound: gateway::bind(address).await?,
+            canonical: Canonical::default(),
+            options: Options::default(),
+        })
+    }
+}
+
 /// Where a node can be reached.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Ready {
@@ -40,15 +59,9 @@ pub(crate) struct Ready {
 
 impl Service {
     /// Starts a node on a home and returns once everything answers.
-    pub(crate) async fn start(
-        home: Home,
-        config: Config,
-        http: SocketAddr,
-    ) -> anyhow::Result<Self> {
-        // The cheapest thing that can fail comes first.
-        let listener = gateway::bind(http).await?;
+    pub(crate) async fn start(home: Home, config: Config, http: Http) -> anyhow::Result<Self> {
         let (node, running) = assemble::assemble(&home, config, Presence::Online).await?;
-        match serve(&home, &node, listener).await {
+        match serve(&home, &node, http).await {
             Ok((ready, control, stop_gateway, gateway)) => Ok(Self {
                 running,
                 control,
@@ -100,14 +113,31 @@ type Served = (
     JoinHandle<io::Result<()>>,
 );
 
-async fn serve(home: &Home, node: &Node, listener: TcpListener) -> anyhow::Result<Served> {
-    let http = format!("http://{}", listener.local_addr()?);
+async fn serve(home: &Home, node: &Node, answered: Http) -> anyhow::Result<Served> {
+    let Http {
+        bound,
+        canonical,
+        options,
+    } = answered;
+    let http = format!("http://{}", bound.local_addr()?);
     let status = node.status().await?;
     let peer = status.peer.context("the node has no network")?;
     let addr = address(&status.addresses, &peer).context("the node listens nowhere")?;
-    let control = Server::start(home.layout().dir(), node.clone(), Some(http.clone())).await?;
+    let keys = Keyring::default();
+    let dir = home.layout().dir();
+    let web = Web {
+        http: http.clone(),
+        canonical: canonical.clone(),
+    };
+    let control = Server::start(dir, node.clone(), keys.clone(), Some(web)).await?;
     let (stop, stopped) = oneshot::channel();
-    let gateway = tokio::spawn(gateway::serve(listener, node.clone(), async {
+    let parts = Parts {
+        node: node.clone(),
+        keys,
+        canonical,
+        options,
+    };
+    let gateway = tokio::spawn(gateway::serve(bound, parts, async {
         // Dropping the sender stops it too.
         stopped.await.unwrap_or_default();
     }));

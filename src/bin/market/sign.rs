@@ -66,11 +66,8 @@ impl Pen {
         client: &Client,
         output: Output,
     ) -> anyhow::Result<Self> {
-        if layout.is_locked(&identity.label)? {
-            let unlocked = client.unlocked().await?;
-            if unlocked.iter().any(|one| one.key.0 == identity.public) {
-                return Ok(Self::Node(client.clone()));
-            }
+        if is_unlocked(layout, identity, client).await? {
+            return Ok(Self::Node(client.clone()));
         }
         let (key, _) = passphrase::open(layout, identity, output).await?;
         Ok(Self::Key(key))
@@ -82,6 +79,19 @@ impl Pen {
             Self::Node(client) => Ok(client.seal(draft).await?),
         }
     }
+}
+
+/// Whether a locked key is unlocked in the running node.
+pub(crate) async fn is_unlocked(
+    layout: &Layout,
+    identity: &Identity,
+    client: &Client,
+) -> anyhow::Result<bool> {
+    if !layout.is_locked(&identity.label)? {
+        return Ok(false);
+    }
+    let unlocked = client.unlocked().await?;
+    Ok(unlocked.iter().any(|one| one.key.0 == identity.public))
 }
 
 /// Hands over the record that founded the namespace of a key of this home, if the node does not hold it.
@@ -124,6 +134,16 @@ impl Signer {
     ) -> anyhow::Result<Self> {
         let identity = identity(layout, label)?;
         let pen = Pen::of(layout, &identity, client, output).await?;
+        Self::by(layout, &identity, pen, client).await
+    }
+
+    /// Signs with what is open already.
+    pub(crate) async fn by(
+        layout: &Layout,
+        identity: &Identity,
+        pen: Pen,
+        client: &Client,
+    ) -> anyhow::Result<Self> {
         hand_over_genesis(layout, &identity.label, client).await?;
         tell_owners(layout, client).await?;
         Ok(Self {
@@ -215,7 +235,8 @@ impl Signer {
         Ok(())
     }
 
-    async fn seal(&self, client: &Client, body: &Body) -> anyhow::Result<Bytes> {
+    /// Signs the next record of the key's feed.
+    pub(crate) async fn seal(&self, client: &Client, body: &Body) -> anyhow::Result<Bytes> {
         let head = client.feed_head(self.owner, self.key).await?;
         let record = Record {
             owner: Some(self.owner),

@@ -6,22 +6,38 @@ use std::str::FromStr;
 
 use anyhow::Context;
 use ggen_marketplace::Error;
+use ggen_marketplace::archive::index::Canonical;
 use ggen_marketplace::assemble::home::NetworkName;
 use ggen_marketplace::assemble::{HomeError, Layout};
-use ggen_marketplace::gateway::GatewayError;
+use ggen_marketplace::gateway::{self, GatewayError, HostName, Options, UPLOAD_BYTES_MAX};
 use ggen_marketplace::node::{Config, Mirror, NodeError};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::access::{Taken, take};
 use crate::init;
 use crate::output::Output;
-use crate::service::Service;
+use crate::service::{Http, Service};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Where to answer HTTP on this machine; port 0 takes a free one
+    /// Where to answer HTTP on this machine; port 0 takes a free one, and 127.0.0.1 brings its IPv6 twin ::1
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7878")]
     http: SocketAddr,
+    /// Further name by which clients reach HTTP here, such as that of a proxy; may be given several times
+    #[arg(long, value_name = "NAME[:PORT]")]
+    http_name: Vec<HostName>,
+    /// Answers HTTP to other machines too, who then need a token for everything; all of it, tokens included, can be read and changed on its way
+    #[arg(long)]
+    insecure_lan: bool,
+    /// Lets other machines read without a token
+    #[arg(long, requires = "insecure_lan")]
+    public_read: bool,
+    /// Largest package that is taken over HTTP, at most 100MiB
+    #[arg(long, value_name = "BYTES", default_value = "10MiB", value_parser = upload_limit)]
+    upload_limit: ByteCount,
+    /// Base of the addresses of cargo indexes; all who share lock files need the same one
+    #[arg(long, value_name = "URL", default_value = Canonical::DEFAULT)]
+    canonical: Canonical,
     /// Where to listen for peers; may be given several times [default: any free TCP port]
     #[arg(long, value_name = "MULTIADDR", value_parser = multiaddr)]
     listen: Vec<String>,
@@ -77,6 +93,14 @@ impl FromStr for ByteCount {
     }
 }
 
+fn upload_limit(text: &str) -> Result<ByteCount, String> {
+    let limit: ByteCount = text.parse()?;
+    match limit.0 {
+        1..=UPLOAD_BYTES_MAX => Ok(limit),
+        _ => Err(format!("`{text}` is not between 1 byte and 100MiB")),
+    }
+}
+
 /// Catches what is no multiaddress at first sight; the node reads the rest.
 fn multiaddr(text: &str) -> Result<String, String> {
     if !text.starts_with('/') {
@@ -98,7 +122,8 @@ pub(crate) async fn run(args: Args, layout: &Layout, output: Output) -> anyhow::
         Taken::Free(home) => home,
         Taken::Running(client) => return Err(in_use(layout, client).await),
     };
-    let http = args.http;
+    // The cheapest thing that can fail comes first.
+    let http = http(&args).await?;
     let config = config(args);
     let mut service = tokio::select! {
         started = Service::start(home, config, http) => started?,
@@ -133,6 +158,23 @@ async fn in_use(layout: &Layout, client: ggen_marketplace::control::Client) -> a
         }
         .into(),
     }
+}
+
+async fn http(args: &Args) -> anyhow::Result<Http> {
+    let bound = match args.insecure_lan {
+        true => gateway::bind_insecure(args.http).await?,
+        false => gateway::bind(args.http).await?,
+    };
+    Ok(Http {
+        bound,
+        canonical: args.canonical.clone(),
+        options: Options {
+            names: args.http_name.clone(),
+            public_read: args.public_read,
+            upload_bytes_max: args.upload_limit.0,
+            ..Options::default()
+        },
+    })
 }
 
 fn config(args: Args) -> Config {

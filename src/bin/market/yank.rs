@@ -5,6 +5,7 @@ use ggen_marketplace::assemble::Layout;
 use ggen_marketplace::control::Client;
 use ggen_marketplace::protocols::id::{Label, PackageId, PackageName};
 use ggen_marketplace::protocols::record::{Body, State};
+use semver::Version;
 use serde::Serialize;
 
 use crate::access::Access;
@@ -106,7 +107,9 @@ async fn set(
             found.owner
         );
     }
-    let before = found.state.unwrap_or_else(|| never_set(id));
+    let before = found
+        .state
+        .unwrap_or_else(|| never_set(&id.name, &id.version));
     let mut done = Done {
         package: id.to_string(),
         owner: own,
@@ -121,22 +124,27 @@ async fn set(
         }
         return Ok(done);
     }
-    let state = State {
-        revision: before.revision + 1,
-        yanked: wish.yanked,
-        note: wish.note.clone(),
-        ..before
-    };
+    let state = next(before, wish.yanked, &wish.note);
     done.record = Some(signer.submit(client, &Body::State(state)).await?);
     signer.witness(client, output).await;
     Ok(done)
 }
 
-/// The state of a release that nobody ever set.
-fn never_set(id: &PackageId) -> State {
+/// The state that follows one.
+pub(crate) fn next(before: State, yanked: bool, note: &str) -> State {
     State {
-        name: id.name.clone(),
-        version: Some(id.version.to_string()),
+        revision: before.revision + 1,
+        yanked,
+        note: note.to_owned(),
+        ..before
+    }
+}
+
+/// The state of a release that nobody ever set.
+pub(crate) fn never_set(name: &str, version: &Version) -> State {
+    State {
+        name: name.to_owned(),
+        version: Some(version.to_string()),
         revision: 0,
         yanked: false,
         withdrawn: false,

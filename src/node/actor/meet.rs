@@ -84,6 +84,7 @@ impl Actor {
                 net.peers
                     .insert(peer, Peer::new(ANSWERS_PER_PEER_MAX, near));
                 net.tell_connected();
+                self.shared.teller.peer(&peer, true);
                 tracing::debug!(%peer, "connected");
                 self.reconcile(Input::Connected(peer));
             }
@@ -92,6 +93,7 @@ impl Actor {
                 self.meetings.gone(&peer);
                 net.network.transfer.set_addresses(peer, Vec::new());
                 net.tell_connected();
+                self.shared.teller.peer(&peer, false);
                 tracing::debug!(%peer, "disconnected");
                 self.reconcile(Input::Disconnected(peer));
             }

@@ -27,11 +27,13 @@ use crate::registry::Standing;
 use crate::registry::Totals;
 use crate::registry::Verdict;
 use crate::registry::Witnessed;
+use crate::search::Facets;
 use crate::search::IndexStats;
 use crate::search::SearchEngine;
 use crate::search::SearchError;
 use crate::search::SearchPage;
 use crate::search::SearchQuery;
+use crate::search::SearchResult;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -312,6 +314,18 @@ impl SearchEngine for Shelf {
     }
 
     async fn search_page(&self, _: &SearchQuery) -> Result<SearchPage> {
+        unreachable!("not asked")
+    }
+
+    async fn suggest(&self, _: &str, _: usize) -> Result<Vec<String>> {
+        unreachable!("not asked")
+    }
+
+    async fn facets(&self, _: &SearchQuery) -> Result<Facets> {
+        unreachable!("not asked")
+    }
+
+    async fn similar(&self, _: &PackageId, _: usize) -> Result<Vec<SearchResult>> {
         unreachable!("not asked")
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ggen_protocols::hash::ContentHash;
@@ -17,6 +18,7 @@ use libp2p::gossipsub::{
 };
 use libp2p::identity::Keypair;
 use libp2p::mdns;
+use libp2p::metrics::Registry;
 use libp2p::ping;
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::NetworkBehaviour;
@@ -24,6 +26,8 @@ use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{PeerId, identify};
 
 use super::codec::Codec;
+use super::wire;
+use crate::metrics::Traffic;
 
 /// Connections that others opened.
 const INBOUND_MAX: u32 = 128;
@@ -63,12 +67,15 @@ pub(super) struct Protocols {
 }
 
 impl Protocols {
-    /// Sets all protocols up; fails if multicast cannot be used or gossip settings contradict each other.
+    /// Sets all protocols up; fails if multicast cannot be used or gossip settings contradict each other. What
+    /// gossip counts goes to `registry`, what questions and answers weigh to `sync`.
     pub(super) fn new(
         keypair: &Keypair,
         network: NetworkId,
         agent: &str,
         use_mdns: bool,
+        registry: &mut Registry,
+        sync: Arc<Traffic>,
     ) -> io::Result<Self> {
         let peer = keypair.public().to_peer_id();
         let limits = ConnectionLimits::default()
@@ -89,9 +96,9 @@ impl Protocols {
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping),
             mdns: mdns(peer, use_mdns)?.into(),
-            gossip: gossip(network).map_err(io::Error::other)?,
+            gossip: gossip(network, registry).map_err(io::Error::other)?,
             sync: request_response::Behaviour::with_codec(
-                Codec,
+                Codec::counting(sync),
                 [(StreamProtocol::new(SYNC_PROTOCOL), ProtocolSupport::Full)],
                 request_response::Config::default()
                     .with_request_timeout(REQUEST_TIMEOUT)
@@ -111,7 +118,7 @@ pub(super) fn topic(network: NetworkId) -> IdentTopic {
     IdentTopic::new(format!("ggen-market/records/1/{network}"))
 }
 
-fn gossip(network: NetworkId) -> Result<Gossip, String> {
+fn gossip(network: NetworkId, registry: &mut Registry) -> Result<Gossip, String> {
     let topic = topic(network);
     let config = gossipsub::ConfigBuilder::default()
         .protocol_id_prefix(GOSSIP_PROTOCOL)
@@ -142,11 +149,12 @@ fn gossip(network: NetworkId) -> Result<Gossip, String> {
         max_subscribed_topics: 4,
         max_subscriptions_per_request: 100,
     };
-    let mut gossip = Gossip::new_with_subscription_filter(
+    let gossip = Gossip::new_with_subscription_filter(
         MessageAuthenticity::Anonymous,
         config,
         subscriptions,
     )?;
+    let mut gossip = wire::count_gossip(gossip, registry);
     gossip.with_peer_score(scores(&topic), thresholds())?;
     gossip
         .subscribe(&topic)
@@ -209,7 +217,7 @@ mod tests {
 
     #[test]
     fn the_settings_of_gossip_do_not_contradict_each_other() {
-        gossip(NetworkId::main()).unwrap();
+        gossip(NetworkId::main(), &mut Registry::default()).unwrap();
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Requests and responses on a stream: four bytes of length, then the canonical bytes.
 
 use std::io;
+use std::sync::Arc;
 
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use ggen_protocols::limits;
@@ -8,9 +9,23 @@ use ggen_protocols::message::{Request, Response};
 use libp2p::StreamProtocol;
 use libp2p::request_response;
 
+use crate::metrics::Traffic;
+
+/// What a length takes.
+const FRAME_BYTES: usize = 4;
+
 /// Reads and writes what `ggen_protocols::message` defines; keeps its bounds before it allocates.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Codec;
+#[derive(Debug, Clone, Default)]
+pub(super) struct Codec {
+    traffic: Arc<Traffic>,
+}
+
+impl Codec {
+    /// One that counts bytes.
+    pub(super) fn counting(traffic: Arc<Traffic>) -> Self {
+        Self { traffic }
+    }
+}
 
 impl request_response::Codec for Codec {
     type Protocol = StreamProtocol;
@@ -21,7 +36,7 @@ impl request_response::Codec for Codec {
     where
         T: AsyncRead + Unpin + Send,
     {
-        let bytes = read(io, limits::REQUEST_BYTES_MAX).await?;
+        let bytes = read(io, limits::REQUEST_BYTES_MAX, &self.traffic).await?;
         Request::decode(&bytes).map_err(refuse)
     }
 
@@ -29,7 +44,7 @@ impl request_response::Codec for Codec {
     where
         T: AsyncRead + Unpin + Send,
     {
-        let bytes = read(io, limits::RESPONSE_BYTES_MAX).await?;
+        let bytes = read(io, limits::RESPONSE_BYTES_MAX, &self.traffic).await?;
         Response::decode(&bytes).map_err(refuse)
     }
 
@@ -42,7 +57,7 @@ impl request_response::Codec for Codec {
     where
         T: AsyncWrite + Unpin + Send,
     {
-        write(io, &request.encode()).await
+        write(io, &request.encode(), &self.traffic).await
     }
 
     async fn write_response<T>(
@@ -54,7 +69,7 @@ impl request_response::Codec for Codec {
     where
         T: AsyncWrite + Unpin + Send,
     {
-        write(io, &response.encode()).await
+        write(io, &response.encode(), &self.traffic).await
     }
 }
 
@@ -63,8 +78,12 @@ fn refuse(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 }
 
 /// Reads one message; memory grows with the bytes that come, not with the length that is claimed.
-async fn read<T: AsyncRead + Unpin>(io: &mut T, bytes_max: usize) -> io::Result<Vec<u8>> {
-    let mut length = [0; 4];
+async fn read<T: AsyncRead + Unpin>(
+    io: &mut T,
+    bytes_max: usize,
+    traffic: &Traffic,
+) -> io::Result<Vec<u8>> {
+    let mut length = [0; FRAME_BYTES];
     io.read_exact(&mut length).await?;
     let length = u32::from_be_bytes(length) as usize;
     if length > bytes_max {
@@ -73,16 +92,23 @@ async fn read<T: AsyncRead + Unpin>(io: &mut T, bytes_max: usize) -> io::Result<
     }
     let mut bytes = Vec::new();
     io.take(length as u64).read_to_end(&mut bytes).await?;
+    traffic.received(FRAME_BYTES + bytes.len());
     if bytes.len() < length {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(bytes)
 }
 
-async fn write<T: AsyncWrite + Unpin>(io: &mut T, bytes: &[u8]) -> io::Result<()> {
+async fn write<T: AsyncWrite + Unpin>(
+    io: &mut T,
+    bytes: &[u8],
+    traffic: &Traffic,
+) -> io::Result<()> {
     let length = u32::try_from(bytes.len()).map_err(refuse)?;
     io.write_all(&length.to_be_bytes()).await?;
-    io.write_all(bytes).await
+    io.write_all(bytes).await?;
+    traffic.sent(FRAME_BYTES + bytes.len());
+    Ok(())
 }
 
 #[cfg(test)]
@@ -98,14 +124,14 @@ mod tests {
     const PROTOCOL: StreamProtocol = StreamProtocol::new(ggen_protocols::SYNC_PROTOCOL);
 
     fn read_request(bytes: &[u8]) -> io::Result<Request> {
-        block_on(Codec.read_request(&PROTOCOL, &mut Cursor::new(bytes)))
+        block_on(Codec::default().read_request(&PROTOCOL, &mut Cursor::new(bytes)))
     }
 
     #[test]
     fn what_is_written_is_read_again() {
         let request = Request::Records(vec![RecordId::from_bytes([5; 32]); 9]);
         let mut bytes = Cursor::new(Vec::new());
-        block_on(Codec.write_request(&PROTOCOL, &mut bytes, request.clone())).unwrap();
+        block_on(Codec::default().write_request(&PROTOCOL, &mut bytes, request.clone())).unwrap();
         let bytes = bytes.into_inner();
         assert_eq!(read_request(&bytes).unwrap(), request);
         for cut in 0..bytes.len() {
@@ -115,9 +141,9 @@ mod tests {
 
         let response = Response::Busy(500);
         let mut bytes = Cursor::new(Vec::new());
-        block_on(Codec.write_response(&PROTOCOL, &mut bytes, response.clone())).unwrap();
+        block_on(Codec::default().write_response(&PROTOCOL, &mut bytes, response.clone())).unwrap();
         let mut bytes = Cursor::new(bytes.into_inner());
-        let read = block_on(Codec.read_response(&PROTOCOL, &mut bytes)).unwrap();
+        let read = block_on(Codec::default().read_response(&PROTOCOL, &mut bytes)).unwrap();
         assert_eq!(read, response);
     }
 

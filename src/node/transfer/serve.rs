@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ pub(super) struct Server {
     requests: Semaphore,
     connections: Mutex<BTreeMap<PeerId, usize>>,
     served: Mutex<BTreeMap<PeerId, u64>>,
+    sent: AtomicU64,
 }
 
 impl fmt::Debug for Server {
@@ -58,11 +60,16 @@ impl Server {
             requests: Semaphore::new(REQUESTS_MAX),
             connections: Mutex::default(),
             served: Mutex::default(),
+            sent: AtomicU64::new(0),
         }
     }
 
     pub(super) fn served(&self) -> BTreeMap<PeerId, u64> {
         lock(&self.served).clone()
+    }
+
+    pub(super) fn sent_bytes(&self) -> u64 {
+        self.sent.load(Relaxed)
     }
 
     /// Serves until `stop`.
@@ -167,6 +174,7 @@ impl Server {
     }
 
     fn count(&self, peer: PeerId, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Relaxed);
         let mut served = lock(&self.served);
         if served.len() < COUNTED_PEERS_MAX || served.contains_key(&peer) {
             *served.entry(peer).or_default() += bytes as u64;

@@ -110,6 +110,7 @@ async fn damage_to_any_table_is_found() {
         tables::TRUSTED,
         tables::INTRODUCERS,
         tables::USED,
+        tables::TOKENS,
     ];
     for rows in tables::ALL {
         if chosen.iter().any(|chosen| chosen.name() == rows.name()) {

@@ -173,11 +173,7 @@ impl Catalogue for LocalRegistry {
             let stored = Stored(transaction, network);
             let said = heads::head_of(&head).ok_or_else(not_a_head)?;
             let position = stored::last_position(&transaction.table(tables::CHANGES)?)?;
-            let written = |value| Written {
-                value,
-                position,
-                is_crowded: false,
-            };
+            let written = |value| Written::at(position, value);
             let is_evicted = pool::is_evicted(transaction, said.subject)?;
             if is_evicted {
                 return Ok(written(Witnessed::Stranger));

@@ -1,5 +1,6 @@
 //! The decisions of a `LocalRegistry`'s user.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
@@ -18,6 +19,10 @@ use crate::registry::{Choices, decide, names, tables, trust, view};
 
 #[async_trait]
 impl Choices for LocalRegistry {
+    fn decisions(&self) -> u64 {
+        self.decisions.load(Ordering::Acquire)
+    }
+
     async fn policy(&self) -> Result<Policy> {
         self.view(|stored| Ok(view::policy(stored)?)).await
     }
@@ -26,7 +31,7 @@ impl Choices for LocalRegistry {
         let network = self.network;
         self.change(move |transaction| {
             decide::decide(transaction, network, decision)?;
-            unchanged(transaction)
+            unchanged(transaction, true)
         })
         .await
     }
@@ -35,11 +40,13 @@ impl Choices for LocalRegistry {
         let own = owners.clone();
         self.change(move |transaction| {
             decide::open(transaction, &own)?;
-            unchanged(transaction)
+            unchanged(transaction, true)
         })
         .await?;
         let mut viewer = self.viewer.write().unwrap_or_else(PoisonError::into_inner);
         *viewer = Arc::new(Viewer::new(owners));
+        // Once more: who looked between the commit and this line saw as the former owners do.
+        self.decisions.fetch_add(1, Ordering::AcqRel);
         Ok(())
     }
 
@@ -52,8 +59,9 @@ impl Choices for LocalRegistry {
         let (network, release) = (self.network, release.clone());
         let namespace = namespace.map(str::to_owned);
         self.change(move |transaction| {
-            decide::used(transaction, network, namespace.as_deref(), &release, record)?;
-            unchanged(transaction)
+            let namespace = namespace.as_deref();
+            let pins = decide::used(transaction, network, namespace, &release, record)?;
+            unchanged(transaction, pins)
         })
         .await
     }
@@ -91,8 +99,13 @@ impl Choices for LocalRegistry {
 }
 
 /// What was decided is no change of the catalogue; what follows from it may be.
-fn unchanged(transaction: &WriteTransaction) -> Result<Written<()>, Failure> {
+pub(super) fn unchanged(
+    transaction: &WriteTransaction,
+    is_decision: bool,
+) -> Result<Written<()>, Failure> {
     let position = stored::last_position(&transaction.table(tables::CHANGES)?)?;
-    let value = ();
-    Ok(Written::at(position, value))
+    Ok(Written {
+        is_decision,
+        ..Written::at(position, ())
+    })
 }

@@ -29,6 +29,8 @@ pub(in super::super) struct Decided {
     pub(in super::super) blocked: BTreeMap<OwnerId, String>,
     pub(in super::super) blocked_keys: BTreeMap<PublicKey, String>,
     pub(in super::super) vetoed: BTreeMap<OwnerId, Veto>,
+    /// What was decided, counted.
+    pub(in super::super) count: u64,
     /// Who was trusted when that was looked at last.
     pub(in super::super) trusted: BTreeSet<OwnerId>,
     /// The position of the last change when something of an owner was used last.
@@ -68,6 +70,7 @@ impl State {
         record: RecordId,
     ) -> Result<(), Failure> {
         let decided = &mut self.decided;
+        decided.count += 1;
         match Namespace::parse(namespace)? {
             Namespace::Bare => {
                 let name = release.name.clone();
@@ -160,6 +163,10 @@ impl State {
 
 #[async_trait]
 impl Choices for MemoryRegistry {
+    fn decisions(&self) -> u64 {
+        self.state().decided.count
+    }
+
     async fn policy(&self) -> Result<Policy> {
         answer(view::policy(&*self.state()).map_err(Failure::from))
     }
@@ -169,6 +176,7 @@ impl Choices for MemoryRegistry {
             let anchors = state.decided.anchors.clone();
             let decisions = decision.checked(&state.own, anchors)?;
             decisions.into_iter().for_each(|one| state.decide(one));
+            state.decided.count += 1;
             let evicted: Vec<_> = state.evicted.iter().copied().collect();
             state.reconsider(evicted);
             Ok(state.refresh_trusted()?)
@@ -187,7 +195,11 @@ impl Choices for MemoryRegistry {
             .write()
             .expect("no holder of this lock can panic");
         *viewer = Arc::new(Viewer::new(owners));
-        Ok(())
+        drop(viewer);
+        self.change(|state| {
+            state.decided.count += 1;
+            Ok(())
+        })
     }
 
     async fn used(

@@ -24,6 +24,7 @@ type Both = (Arc<dyn Catalogue>, Arc<dyn Choices>);
 pub async fn suite(make: impl AsyncFn(OpenOptions) -> Both) {
     a_name_means_pin_own_trusted_or_sole_claimant(&make(with_identity()).await).await;
     a_label_means_its_pin_or_who_bears_it(&make(OpenOptions::default()).await).await;
+    what_is_decided_is_counted(&make(with_identity()).await).await;
     only_use_and_decisions_pin(&make(OpenOptions::default()).await).await;
     no_pin_comes_of_an_owner_id(&make(OpenOptions::default()).await).await;
     decisions_are_made_as_a_whole(&make(with_identity()).await).await;
@@ -190,6 +191,33 @@ async fn a_label_means_its_pin_or_who_bears_it((catalogue, choices): &Both) {
         .await
         .unwrap();
     assert_eq!(acme().await.unwrap(), bob.owner());
+}
+
+async fn what_is_decided_is_counted((catalogue, choices): &Both) {
+    let mut alice = Author::new(1);
+    let record = alice.publish("http@1.0.0", "a");
+    let mut last = choices.decisions();
+    catalogue.admit(vec![record.clone()]).await.unwrap();
+    assert_eq!(choices.decisions(), last, "a record decides nothing");
+    let mut is_other = |what: &str| {
+        let now = choices.decisions();
+        assert_ne!(now, last, "{what}");
+        last = now;
+    };
+    let release = key(&record);
+    for namespace in [
+        Some(alice.owner().to_string()),
+        Some("acme".to_owned()),
+        None,
+    ] {
+        let used = choices.used(namespace.as_deref(), &release, record.id());
+        used.await.unwrap();
+        is_other("a use that pins");
+    }
+    choices.decide(Decision::Mode(Mode::Strict)).await.unwrap();
+    is_other("a decision");
+    choices.write_as(vec![alice.owner()]).await.unwrap();
+    is_other("another owner to write as");
 }
 
 async fn only_use_and_decisions_pin((catalogue, choices): &Both) {

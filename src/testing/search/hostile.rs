@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use ggen_protocols::id::PackageId;
+
 use super::{fill, package, text};
 use crate::search::SearchIndex;
 use crate::search::SearchQuery;
@@ -117,6 +119,10 @@ pub(super) async fn no_text_makes_a_search_fail(index: &impl SearchIndex) {
             fastest < Duration::from_millis(50),
             "{shown:?} takes {fastest:?}"
         );
+        let suggested = index.suggest(&text, 10).await;
+        suggested.unwrap_or_else(|error| panic!("{shown:?}: {error}"));
+        let facets = index.facets(&plain).await;
+        facets.unwrap_or_else(|error| panic!("{shown:?}: {error}"));
         let page = index.search_page(&filtered).await;
         assert_eq!(
             page.unwrap_or_else(|error| panic!("{shown:?}: {error}"))
@@ -136,6 +142,15 @@ pub(super) async fn no_package_makes_indexing_fail(index: &impl SearchIndex) {
         index.index(&strange).await.unwrap();
     }
     index.flush().await.unwrap();
+    for text in &texts {
+        let name = PackageId {
+            name: text.clone(),
+            ..PackageId::new("any", "1.0.0")
+        };
+        let nobody = index.similar(&name, 10).await.unwrap();
+        assert!(nobody.is_empty(), "they are all somebody's");
+        index.suggest(text, 10).await.unwrap();
+    }
     let page = index.search_page(&text("plain")).await.unwrap();
     assert_eq!(page.total, texts.len() as u64);
 }

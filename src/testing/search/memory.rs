@@ -1,6 +1,7 @@
 //! An index in memory: the model that others are compared with.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 
@@ -10,14 +11,18 @@ use ggen_protocols::metadata::PackageMetadata;
 
 use crate::Result;
 use crate::search::Entry;
+use crate::search::Facets;
 use crate::search::IndexStats;
 use crate::search::SearchEngine;
 use crate::search::SearchIndex;
 use crate::search::SearchPage;
 use crate::search::SearchQuery;
 use crate::search::SearchResult;
+use crate::search::facets::Counter;
 use crate::search::rank::{self, Card, Place, Plan, Stage, Term};
 use crate::search::schema;
+use crate::search::similar::Likeness;
+use crate::search::suggest::{self, Typed};
 
 /// An index in memory that looks at every package for every query: the model for others.
 #[derive(Debug, Default)]
@@ -63,6 +68,22 @@ impl Memory {
         fitting
     }
 
+    /// What fits a query, best first.
+    fn found(&self, query: &SearchQuery) -> Vec<(Place, &PackageMetadata)> {
+        let mut plan = Plan::new(query);
+        let mut stage = Stage::Strict;
+        let mut fitting = self.fitting(&plan, stage);
+        if fitting.is_empty() {
+            let known = plan.trust(|term| Ok::<_, Infallible>(self.knows(term)));
+            known.unwrap_or_else(|never| match never {});
+        }
+        while let (true, Some(next)) = (fitting.is_empty(), plan.after(stage)) {
+            stage = next;
+            fitting = self.fitting(&plan, stage);
+        }
+        fitting
+    }
+
     fn knows(&self, term: &Term) -> bool {
         self.packages.values().any(|(card, _)| term.is_in(card))
     }
@@ -87,16 +108,7 @@ impl SearchEngine for MemorySearchEngine {
 
     async fn search_page(&self, query: &SearchQuery) -> Result<SearchPage> {
         let memory = self.memory();
-        let mut plan = Plan::new(query);
-        let mut stage = Stage::Strict;
-        let mut fitting = memory.fitting(&plan, stage);
-        if fitting.is_empty() {
-            plan.trust(|term| Ok::<_, crate::Error>(memory.knows(term)))?;
-        }
-        while let (true, Some(next)) = (fitting.is_empty(), plan.after(stage)) {
-            stage = next;
-            fitting = memory.fitting(&plan, stage);
-        }
+        let fitting = memory.found(query);
         let (offset, limit) = query.window();
         let shown = fitting.iter().skip(offset).take(limit);
         let hits = shown.map(|(place, package)| SearchResult {
@@ -107,6 +119,47 @@ impl SearchEngine for MemorySearchEngine {
             total: fitting.len() as u64,
             hits: hits.collect(),
         })
+    }
+
+    async fn suggest(&self, prefix: &str, limit: usize) -> Result<Vec<String>> {
+        let memory = self.memory();
+        let cards = memory.packages.values();
+        let cards = cards.map(|(card, package)| (card, &package.id.name));
+        let names = Typed::new(prefix, limit).map(|typed| suggest::among(&typed, cards));
+        Ok(names.into_iter().flatten().cloned().collect())
+    }
+
+    async fn facets(&self, query: &SearchQuery) -> Result<Facets> {
+        let memory = self.memory();
+        let found = memory.found(query);
+        let mut counter = Counter::default();
+        for (_, package) in found.iter().take(Facets::COUNTED_MAX) {
+            counter.add(package);
+        }
+        Ok(counter.finish(found.len() as u64))
+    }
+
+    async fn similar(&self, id: &PackageId, limit: usize) -> Result<Vec<SearchResult>> {
+        let memory = self.memory();
+        let Some((reference, _)) = memory.packages.get(&schema::key_of(id)) else {
+            return Ok(Vec::new());
+        };
+        let likeness = Likeness::of(reference);
+        let like = memory.packages.values().filter_map(|(card, package)| {
+            let score = likeness.score(card)?;
+            Some((card.place(score), package))
+        });
+        let mut like: Vec<_> = like.collect();
+        like.sort_by_key(|(place, _)| *place);
+        let limit = limit.min(SearchQuery::LIMIT_MAX);
+        let like = like
+            .into_iter()
+            .take(limit)
+            .map(|(place, package)| SearchResult {
+                package: package.clone(),
+                score: place.score,
+            });
+        Ok(like.collect())
     }
 
     async fn rebuild_dyn(

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::output::Output;
 use crate::passphrase;
-use crate::sign::identity;
+use crate::sign::{hand_over_genesis, identity, tell_owners};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: market key unlock --for 5m")]
@@ -71,16 +71,13 @@ struct Locked {
 
 pub(crate) async fn unlock(args: Unlock, layout: &Layout, output: Output) -> anyhow::Result<()> {
     let identity = identity(layout, args.label.as_ref())?;
-    if !layout.is_locked(&identity.label)? {
-        bail!(
-            "the key `{}` has no passphrase: every command signs with it as it is",
-            identity.label
-        );
-    }
     // Before the passphrase is asked for in vain.
     let client = running(layout).await?;
     let (key, _) = passphrase::open(layout, &identity, output).await?;
     let seconds = args.time.0.as_secs();
+    // What it is to sign belongs to a namespace that the node must know.
+    hand_over_genesis(layout, &identity.label, &client).await?;
+    tell_owners(layout, &client).await?;
     client.unlock(&key, seconds).await?;
     let done = Unlocked {
         label: identity.label.to_string(),

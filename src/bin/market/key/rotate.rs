@@ -218,8 +218,8 @@ async fn hand_over(
     let last = client.feed_head(namespace.owner, old.public()).await?.last;
     let edit = |document: &mut NamespaceDocument| {
         if let Some(scopes) = scopes {
-            namespace::retire(document, old.public(), last);
-            namespace::admit(document, new.public, scopes);
+            document.retire(old.public(), last);
+            document.let_publish(new.public, scopes);
         }
         if args.root {
             document.root = new.public;
@@ -306,8 +306,8 @@ pub(crate) async fn retire(
     let root = Root::of(layout, client, &namespace, &identities, output).await?;
     let edit = |document: &mut NamespaceDocument| {
         // Records that were called good before may be the thief's, too.
-        namespace::forget(document, args.key);
-        namespace::retire(document, args.key, last);
+        document.forget(args.key);
+        document.retire(args.key, last);
         Ok(())
     };
     let guard = args.behind.guard(client, output);
