@@ -8,7 +8,9 @@ use tantivy::schema::IndexRecordOption;
 use tantivy::{DocAddress, DocSet, SegmentReader, TERMINATED, TantivyError};
 
 use super::query::{self, Columns, Hit, View};
-use super::rank::{Card, Order};
+#[cfg(feature = "testing")]
+use super::rank::Card;
+use super::rank::Order;
 use super::schema::{Fields, Page};
 use super::{SearchError, SearchQuery, words};
 
