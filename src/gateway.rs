@@ -13,6 +13,7 @@ mod error;
 mod events;
 mod guard;
 mod host;
+mod known;
 mod listener;
 mod metrics;
 mod openapi;

@@ -19,6 +19,7 @@ use crate::Error;
 use crate::archive::index::Segment;
 use crate::gateway::Gateway;
 use crate::gateway::error::Problem;
+use crate::gateway::known::is_known;
 use crate::node::NodeError;
 use crate::registry::{RegistryError, Release};
 
@@ -40,25 +41,12 @@ fn answer(file: &File, headers: &HeaderMap) -> Response {
         (header::ETAG, file.etag.clone()),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     ];
-    if is_known(&file.etag, headers) {
+    if is_known(file.etag.as_bytes(), headers) {
         return (StatusCode::NOT_MODIFIED, kept).into_response();
     }
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
     let kind = [(header::CONTENT_TYPE, kind)];
     (kept, kind, file.bytes.clone()).into_response()
-}
-
-/// Whether the client says that it has these bytes (RFC 9110, 13.1.2).
-fn is_known(etag: &HeaderValue, headers: &HeaderMap) -> bool {
-    let values = headers.get_all(header::IF_NONE_MATCH).iter();
-    let mut tags = values
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','));
-    tags.any(|tag| {
-        let tag = tag.trim();
-        let tag = tag.strip_prefix("W/").unwrap_or(tag);
-        tag == "*" || tag.as_bytes() == etag.as_bytes()
-    })
 }
 
 /// The file of a package as it is now.

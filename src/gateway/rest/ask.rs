@@ -13,6 +13,7 @@ use utoipa::IntoParams;
 use crate::Error;
 use crate::gateway::Gateway;
 use crate::gateway::error::Problem;
+use crate::gateway::known::is_known;
 use crate::registry::{RegistryError, Release};
 
 /// Entries of one answer.
@@ -164,14 +165,7 @@ impl OwnerPath {
 pub(super) fn kept(headers: &HeaderMap, value: &impl Serialize) -> Result<Response, Problem> {
     let json = serde_json::to_vec(value).map_err(Error::Json)?;
     let tag = format!("\"{}\"", ContentHash::blake3(&json).to_hex());
-    let known = headers.get_all(header::IF_NONE_MATCH).iter();
-    let known = known.filter_map(|value| value.to_str().ok());
-    let mut known = known.flat_map(|value| value.split(','));
-    // Tags are compared weakly here: nothing but the bytes makes them differ.
-    let is_known = known.any(|one| {
-        let one = one.trim();
-        one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag
-    });
+    let is_known = is_known(tag.as_bytes(), headers);
     let tag = HeaderValue::try_from(tag).expect("digits and quotes are a header's value");
     if is_known {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());

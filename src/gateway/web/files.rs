@@ -9,6 +9,7 @@ use axum::routing::get;
 use ggen_protocols::hash::ContentHash;
 
 use crate::gateway::Gateway;
+use crate::gateway::known::is_known;
 
 struct File {
     kind: &'static str,
@@ -46,10 +47,7 @@ fn tag(text: &str) -> String {
 fn serve(file: &'static File, headers: &HeaderMap) -> Response {
     let tag = file.tag.as_str();
     let common = [(header::ETAG, tag), (header::CACHE_CONTROL, "no-cache")];
-    let known = headers.get_all(header::IF_NONE_MATCH).iter();
-    let mut known = known.filter_map(|value| value.to_str().ok());
-    let fits = |named: &str| named.trim().trim_start_matches("W/") == tag;
-    if known.any(|value| value.split(',').any(fits)) {
+    if is_known(tag.as_bytes(), headers) {
         return (StatusCode::NOT_MODIFIED, common).into_response();
     }
     (common, [(header::CONTENT_TYPE, file.kind)], file.text).into_response()
