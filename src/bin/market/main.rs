@@ -44,6 +44,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
 
 use output::Output;
+use up::Interrupts;
 
 /// A package registry without a server.
 #[derive(Debug, Parser)]
@@ -210,9 +211,11 @@ async fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
         Command::Demo(args) => return demo::run(args, output).await,
         _ => {}
     }
+    // Taken before anything is asked: a signal that comes earlier would leave a terminal mute.
+    let mut interrupts = Interrupts::new()?;
     tokio::select! {
         done = once(cli.command, &layout, output) => done,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        () = interrupts.next() => Err(anyhow::anyhow!("interrupted")),
     }
 }
 
