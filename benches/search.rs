@@ -1,61 +1,57 @@
-//! How fast packages are indexed and found, and how well.
+//! How fast packages are indexed and found.
 //!
 //! `cargo bench --bench search -- [--corpus PATH | --corpus -] [--packages N] [--queries N]`. A corpus is JSON
 //! lines with `name`, `summary` or `description`, and maybe `version`, `keywords` or `tags`, `categories` or
-//! `section`; `-` is standard input. Without one, packages are made up.
+//! `section`; `-` is standard input. Without one, packages are made up; with one, `--packages N` repeats it under other
+//! names up to so many.
 //!
-//! Queries are asked one after another through `search_page`, as a node asks them, for the 20 best hits each.
-//! MRR is the mean of 1/place of the package that the query was made from; one not among the 20 counts 0.
+//! Queries are made by the rule in `search/queries.rs`, as many of each kind, and asked one after another as a node asks
+//! them, for the 20 best hits each (10 suggestions). Beside them: plain tantivy over name and summary of the same rows
+//! asked for the same words.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+#[allow(dead_code, reason = "each bench uses its part")]
+#[path = "search/corpus.rs"]
+mod corpus;
+#[allow(dead_code, reason = "each bench uses its part")]
+#[path = "search/plain.rs"]
+mod plain;
+#[allow(dead_code, reason = "each bench uses its part")]
+#[path = "search/queries.rs"]
+mod queries;
+
 use std::time::{Duration, Instant};
 
 use ggen_marketplace::protocols::id::OwnerId;
 use ggen_marketplace::protocols::id::PackageId;
 use ggen_marketplace::protocols::metadata::PackageMetadata;
 use ggen_marketplace::search::Entry;
+use ggen_marketplace::search::Esteem;
 use ggen_marketplace::search::SearchEngine;
 use ggen_marketplace::search::SearchEngineExt;
 use ggen_marketplace::search::SearchIndex;
 use ggen_marketplace::search::SearchQuery;
 use ggen_marketplace::search::index::Options;
 use ggen_marketplace::search::index::TantivySearchEngine;
-use serde_json::Value;
+use plain::Plain;
+use queries::{Class, Made, Maker};
 
 /// What a node that joins applies at a time.
 const BATCH: usize = 8_192;
 
-/// A small generator of the same numbers in every run.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % end.max(1) as u64) as usize
-    }
-}
-
 #[tokio::main]
 async fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    let value = |flag: &str| {
-        let at = arguments.iter().position(|argument| argument == flag)?;
-        arguments.get(at + 1).cloned()
-    };
-    let count = value("--packages").map_or(10_000, |count| count.parse().unwrap());
-    let queries = value("--queries").map_or(2_000, |count| count.parse().unwrap());
-    let packages = match value("--corpus").as_deref() {
-        None => made_up(count),
-        Some("-") => read(std::io::stdin()),
-        Some(path) => read(File::open(path).unwrap()),
-    };
+    let queries = corpus::argument("--queries").map_or(10_000, |count| count.parse().unwrap());
+    let packages = corpus::packages();
     println!("{} packages", packages.len());
     let root = tempfile::tempdir().unwrap();
     rebuilt(&root.path().join("rebuilt"), &packages).await;
+    let plain = Plain::new(&packages);
+    rate(
+        "plain tantivy, name and summary",
+        packages.len(),
+        plain.took,
+    );
     let index = TantivySearchEngine::new(root.path().join("applied"))
         .await
         .unwrap();
@@ -63,12 +59,23 @@ async fn main() {
     index.flush().await.unwrap();
     let stats = index.stats().await.unwrap();
     println!("{:.1} MiB on disk", stats.bytes as f64 / f64::from(1 << 20));
-    all_queries(&index, &packages, queries).await;
+    let mut maker = Maker::new(&packages, 1);
+    let kinds = Class::ALL.iter().cycle().take(queries);
+    let made: Vec<Made> = kinds.map(|class| maker.make(*class)).collect();
+    drop(maker);
+    all_queries(&index, &made).await;
     index.optimize().await.unwrap();
     println!("after optimize:");
-    all_queries(&index, &packages, queries).await;
+    all_queries(&index, &made).await;
+    let mut times = Vec::new();
+    for made in made.iter().filter(|made| made.class != Class::Begun) {
+        let start = Instant::now();
+        plain.ask(&made.text, true, 20);
+        times.push(start.elapsed());
+    }
+    show("plain tantivy, all words", times);
     drop(index);
-    newcomers(&root.path().join("applied"), &packages).await;
+    newcomers(&root.path().join("applied"), &made).await;
 }
 
 async fn rebuilt(path: &std::path::Path, packages: &[PackageMetadata]) {
@@ -89,6 +96,7 @@ async fn applied(index: &TantivySearchEngine, packages: &[PackageMetadata]) {
                 owner,
                 name,
                 shown: Some(package.clone()),
+                esteem: Esteem::default(),
             })
         });
         index
@@ -121,90 +129,55 @@ fn rate(what: &str, count: usize, took: Duration) {
     );
 }
 
-async fn all_queries(index: &TantivySearchEngine, packages: &[PackageMetadata], count: usize) {
-    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
-    let chosen: Vec<_> = (0..count)
-        .map(|_| &packages[numbers.below(packages.len())])
-        .collect();
-    let name = |package: &PackageMetadata| package.id.name.clone();
-    ask(
-        index,
-        "name",
-        chosen.iter().map(|p| (name(p), *p)).collect(),
-    )
-    .await;
-    let typos = chosen.iter().filter(|p| p.id.name.len() >= 5);
-    let typos = typos
-        .map(|p| (mistyped(&p.id.name, &mut numbers), *p))
-        .collect();
-    ask(index, "name with one typo", typos).await;
-    ask(
-        index,
-        "two words of the description",
-        chosen
-            .iter()
-            .filter_map(|p| Some((two_words(p)?, *p)))
-            .collect(),
-    )
-    .await;
-    let begun = chosen
-        .iter()
-        .map(|p| (p.id.name.chars().take(3).collect(), *p));
-    ask(index, "first three letters", begun.collect()).await;
-    ask(
-        index,
-        "nothing (everything)",
-        chosen
-            .iter()
-            .take(100)
-            .map(|p| (String::new(), *p))
-            .collect(),
-    )
-    .await;
-}
-
-async fn ask(index: &TantivySearchEngine, what: &str, queries: Vec<(String, &PackageMetadata)>) {
-    let mut times = Vec::new();
-    let (mut reciprocal, mut first, mut none) = (0.0, 0, 0);
-    // Once for the caches of the machine, once for the clock.
-    for measured in [false, true] {
-        for (text, package) in &queries {
-            let query = SearchQuery {
-                text: text.clone(),
-                ..SearchQuery::default()
-            };
-            let start = Instant::now();
-            let hits = index.search(&query).await.unwrap();
-            if !measured {
-                continue;
-            }
-            times.push(start.elapsed());
-            none += usize::from(hits.is_empty());
-            let place = hits
-                .iter()
-                .position(|hit| hit.package.id.name == package.id.name);
-            if let Some(place) = place {
-                reciprocal += 1.0 / (place + 1) as f64;
-                first += usize::from(place == 0);
+async fn all_queries(index: &TantivySearchEngine, made: &[Made]) {
+    let mut all = Vec::new();
+    for class in Class::ALL {
+        let own = made.iter().filter(|made| made.class == class);
+        let mut times = Vec::new();
+        // Once for the caches of the machine, once for the clock.
+        for measured in [false, true] {
+            for made in own.clone() {
+                let start = Instant::now();
+                ask(index, made).await;
+                if measured {
+                    times.push(start.elapsed());
+                }
             }
         }
+        if class != Class::Begun {
+            all.extend(times.iter().copied());
+        }
+        show(&format!("{class:?}"), times);
     }
+    show("all searches", all);
+}
+
+async fn ask(index: &TantivySearchEngine, made: &Made) {
+    if made.class == Class::Begun {
+        index.suggest(&made.text, 10).await.unwrap();
+        return;
+    }
+    let query = SearchQuery {
+        text: made.text.clone(),
+        ..SearchQuery::default()
+    };
+    index.search(&query).await.unwrap();
+}
+
+fn show(what: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
     let count = times.len() as f64;
     let at = |part: f64| times[((count - 1.0) * part) as usize].as_secs_f64() * 1e3;
     println!(
-        "{what}: p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms; MRR {:.3}, first {:.1} %, no hit {:.1} %",
+        "{what}: p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms",
         at(0.5),
         at(0.99),
-        at(1.0),
-        reciprocal / count,
-        100.0 * f64::from(first as u32) / count,
-        100.0 * f64::from(none as u32) / count,
+        at(1.0)
     );
 }
 
 /// From `apply` to found, and searches, while nothing is committed.
-async fn newcomers(path: &std::path::Path, packages: &[PackageMetadata]) {
+async fn newcomers(path: &std::path::Path, made: &[Made]) {
     let commit_delay = Duration::from_secs(3600);
     let index = TantivySearchEngine::open(path, Options { commit_delay })
         .await
@@ -227,6 +200,7 @@ async fn newcomers(path: &std::path::Path, packages: &[PackageMetadata]) {
                     owner,
                     name,
                     shown: Some(shown),
+                    esteem: Esteem::default(),
                 }],
                 before + at,
             )
@@ -251,92 +225,5 @@ async fn newcomers(path: &std::path::Path, packages: &[PackageMetadata]) {
         ms(998)
     );
     println!("with 999 changes that wait for a commit:");
-    all_queries(&index, packages, 500).await;
-}
-
-fn read(from: impl Read) -> Vec<PackageMetadata> {
-    let lines = BufReader::new(from).lines();
-    lines
-        .filter_map(|line| package(&serde_json::from_str(&line.unwrap()).unwrap()))
-        .collect()
-}
-
-fn package(row: &Value) -> Option<PackageMetadata> {
-    let text = |fields: &[&str]| {
-        let found = fields.iter().find_map(|field| row[*field].as_str());
-        found.unwrap_or_default().to_owned()
-    };
-    let list = |fields: &[&str]| -> Vec<String> {
-        let found = fields.iter().find_map(|field| row[*field].as_array());
-        let words = found.into_iter().flatten().filter_map(Value::as_str);
-        // The most that a release may have.
-        words
-            .take(5)
-            .map(|word| word.rsplit("::").next().unwrap_or(word).to_owned())
-            .collect()
-    };
-    let name = row["name"].as_str()?;
-    let version = text(&["version"]).parse().ok()?;
-    let id = PackageId {
-        version,
-        ..PackageId::new(name, "0.0.0")
-    };
-    Some(PackageMetadata {
-        description: text(&["description", "summary"]),
-        keywords: list(&["keywords", "tags"]),
-        categories: row["section"]
-            .as_str()
-            .map_or_else(|| list(&["categories"]), |s| vec![s.to_owned()]),
-        authors: vec![text(&["maintainer"])],
-        homepage: text(&["homepage"]).parse().ok(),
-        ..PackageMetadata::new(id.in_namespace(OwnerId::from_bytes([0; 32]).to_string()))
-    })
-}
-
-fn made_up(count: usize) -> Vec<PackageMetadata> {
-    let mut numbers = Numbers(0x2545_f491_4f6c_dd1d);
-    let syllables = [
-        "ka", "ro", "mi", "ten", "su", "lo", "par", "vi", "gen", "to", "bel", "ax",
-    ];
-    let mut word = move |parts: usize| -> String {
-        (0..parts)
-            .map(|_| syllables[numbers.below(syllables.len())])
-            .collect()
-    };
-    let package = |at: usize| {
-        let name = format!("{}-{}{at}", word(3), word(2));
-        let description = (0..10).map(|_| word(3)).collect::<Vec<_>>().join(" ");
-        let keywords = vec![word(2), word(3)];
-        PackageMetadata {
-            description,
-            keywords,
-            ..PackageMetadata::new(PackageId::new(&name, "1.0.0"))
-        }
-    };
-    (0..count).map(package).collect()
-}
-
-/// The name with one letter swapped with the next, left out, doubled or replaced.
-fn mistyped(name: &str, numbers: &mut Numbers) -> String {
-    let mut letters: Vec<char> = name.chars().collect();
-    let at = numbers.below(letters.len() - 1);
-    match numbers.below(4) {
-        0 => letters.swap(at, at + 1),
-        1 => drop(letters.remove(at)),
-        2 => letters.insert(at, letters[at]),
-        _ => letters[at] = if letters[at] == 'e' { 'r' } else { 'e' },
-    }
-    letters.into_iter().collect()
-}
-
-/// The two longest words of a description.
-fn two_words(package: &PackageMetadata) -> Option<String> {
-    let text = package.description.to_lowercase();
-    let mut words: Vec<&str> = text
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|w| w.len() > 2)
-        .collect();
-    words.sort_by_key(|word| std::cmp::Reverse(word.len()));
-    words.dedup();
-    Some(format!("{} {}", words.first()?, words.get(1)?))
+    all_queries(&index, &made[..made.len().min(2_000)]).await;
 }

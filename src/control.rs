@@ -27,6 +27,7 @@ mod views;
 
 use std::error::Error;
 
+pub(crate) use answer::tell_trust;
 pub use client::{Client, ControlError, Offered};
 pub use keyring::{Keyring, UNLOCK_TIME_MAX};
 pub use offer::{OFFER_TIME_MAX, Offers, Promise, offer_id};

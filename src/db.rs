@@ -143,6 +143,57 @@ fn is_full(error: &io::Error) -> bool {
 type Job = Box<dyn FnOnce(Option<&WriteTransaction>) -> (Result<(), Fault>, Answer) + Send>;
 type Answer = Box<dyn FnOnce(Result<(), DbError>) + Send>;
 
+/// A way to hand over jobs that keeps no database open.
+#[derive(Clone)]
+pub(crate) struct WeakDb(mpsc::WeakSender<Job>);
+
+impl fmt::Debug for WeakDb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakDb")
+    }
+}
+
+impl WeakDb {
+    /// Hands over a job as [`Db::write`] does, if the database is open and has room for one more; nobody is told how
+    /// it ends but `committed`.
+    pub(crate) fn try_write<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&WriteTransaction) -> Result<T, Fault> + Send + 'static,
+        committed: impl FnOnce(&T) + Send + 'static,
+    ) {
+        let (job, _) = prepared(job, committed);
+        if let Some(jobs) = self.0.upgrade() {
+            // One that is refused did nothing.
+            drop(jobs.try_send(job));
+        }
+    }
+}
+
+/// A job, and where its answer comes.
+fn prepared<T: Send + 'static>(
+    job: impl FnOnce(&WriteTransaction) -> Result<T, Fault> + Send + 'static,
+    committed: impl FnOnce(&T) + Send + 'static,
+) -> (Job, oneshot::Receiver<Result<T, DbError>>) {
+    let (reply, answer) = oneshot::channel();
+    let job: Job = Box::new(move |transaction| {
+        let (ran, value) = match transaction.map(job) {
+            Some(Ok(value)) => (Ok(()), Some(value)),
+            Some(Err(fault)) => (Err(fault), None),
+            None => (Ok(()), None),
+        };
+        let answer = move |outcome: Result<(), DbError>| {
+            let outcome = outcome.and_then(|()| value.ok_or(DbError::Closed));
+            if let Ok(value) = &outcome {
+                committed(value);
+            }
+            // It fails if nobody waits for the answer any more.
+            drop(reply.send(outcome));
+        };
+        (ran, Box::new(answer))
+    });
+    (job, answer)
+}
+
 /// An open database. Dropping it finishes the jobs that were handed over, and closes the file.
 pub(crate) struct Db {
     path: Arc<Path>,
@@ -199,26 +250,28 @@ impl Db {
         job: impl FnOnce(&WriteTransaction) -> Result<T, Fault> + Send + 'static,
         committed: impl FnOnce(&T) + Send + 'static,
     ) -> Result<T, DbError> {
-        let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |transaction| {
-            let (ran, value) = match transaction.map(job) {
-                Some(Ok(value)) => (Ok(()), Some(value)),
-                Some(Err(fault)) => (Err(fault), None),
-                None => (Ok(()), None),
-            };
-            let answer = move |outcome: Result<(), DbError>| {
-                let outcome = outcome.and_then(|()| value.ok_or(DbError::Closed));
-                if let Ok(value) = &outcome {
-                    committed(value);
-                }
-                // It fails if nobody waits for the answer any more.
-                drop(reply.send(outcome));
-            };
-            (ran, Box::new(answer))
-        });
+        let (job, answer) = prepared(job, committed);
         let jobs = self.jobs.as_ref().ok_or(DbError::Closed)?;
         jobs.send(job).await.map_err(|_| DbError::Closed)?;
         answer.await.map_err(|_| DbError::Closed)?
+    }
+
+    /// Runs `read` on a snapshot of what is committed, on this thread: only for what reads a handful of rows, which
+    /// takes less time than handing it to another thread.
+    pub(crate) fn read_here<T>(
+        &self,
+        read: impl FnOnce(&ReadTransaction) -> Result<T, Fault>,
+    ) -> Result<T, DbError> {
+        let snapshot = self.database.begin_read().map_err(Fault::from);
+        let read = snapshot.and_then(|snapshot| read(&snapshot));
+        read.map_err(|fault| fault.on(&self.path))
+    }
+
+    /// A way to hand over jobs for whoever may outlive it.
+    pub(crate) fn weak(&self) -> WeakDb {
+        let jobs = self.jobs.as_ref().map(mpsc::Sender::downgrade);
+        // It is there until the database is dropped.
+        WeakDb(jobs.unwrap_or_else(|| mpsc::channel(1).0.downgrade()))
     }
 
     /// Runs `read` on a snapshot of what is committed, off the runtime's threads.

@@ -23,12 +23,15 @@ mod web;
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
-use axum::middleware;
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use axum::routing::get;
 
 use crate::archive::index::Canonical;
@@ -115,18 +118,31 @@ impl Default for Limits {
     }
 }
 
-/// What the handlers work with.
+/// What the handlers work with: a copy for each, which is cheap.
 #[derive(Debug, Clone)]
-struct Gateway {
+struct Gateway(Arc<Shared>);
+
+impl Deref for Gateway {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// What all handlers share.
+#[derive(Debug)]
+struct Shared {
+    guard: Guard,
     node: Node,
     keys: Keyring,
     canonical: Arc<Canonical>,
     address: SocketAddr,
     reads_need_token: bool,
-    failures: Arc<auth::Failures>,
-    indexes: Arc<cargo::Indexes>,
+    failures: auth::Failures,
+    indexes: cargo::Indexes,
     watchers: Arc<events::Watchers>,
-    meters: Arc<Meters>,
+    meters: Meters,
 }
 
 impl Gateway {
@@ -189,18 +205,19 @@ pub async fn serve(
     let guard = Guard::new(hosts, request_time_max, upload_bytes_max);
     let watchers = Arc::new(events::Watchers::default());
     let traffic = Arc::new(Traffic::default());
-    let gateway = Gateway {
+    let gateway = Shared {
+        guard,
         node: parts.node,
         keys: parts.keys,
         canonical: Arc::new(parts.canonical),
         address,
-        indexes: Arc::default(),
+        indexes: cargo::Indexes::default(),
         reads_need_token: !address.ip().is_loopback() && !options.public_read,
-        failures: Arc::default(),
+        failures: auth::Failures::default(),
         watchers: Arc::clone(&watchers),
-        meters: Arc::new(Meters::new(Arc::clone(&traffic))),
+        meters: Meters::new(Arc::clone(&traffic)),
     };
-    let routes = routes(gateway, Arc::new(guard));
+    let routes = routes(Gateway(Arc::new(gateway)));
     axum::serve(Bounded::new(bound, &options.limits, traffic), routes)
         .with_graceful_shutdown(async move {
             stop.await;
@@ -209,22 +226,24 @@ pub async fn serve(
         .await
 }
 
-fn routes(gateway: Gateway, guard: Arc<Guard>) -> Router {
+fn routes(gateway: Gateway) -> Router {
     let routes = Router::new()
         .merge(cargo::routes())
         .merge(rest::routes())
-        .merge(rest::write::routes())
         .merge(web::routes())
-        .merge(metrics::routes())
         .route("/me", get(auth::me))
         .fallback(error::no_such_page)
         .method_not_allowed_fallback(error::no_such_method);
-    // The layer added last is met first.
-    let slot = middleware::from_fn_with_state(Arc::clone(&guard), guard::slot);
-    let check = middleware::from_fn_with_state(gateway.clone(), auth::check);
-    let routes = routes.layer(slot).layer(check);
-    let count = middleware::from_fn_with_state(Arc::clone(&gateway.meters), metrics::count);
-    guard::around(routes, &guard)
-        .layer(count)
-        .with_state(gateway)
+    let pass = middleware::from_fn_with_state(gateway.clone(), pass);
+    routes.layer(pass).with_state(gateway)
+}
+
+/// Takes a request through all that stands before the routes.
+async fn pass(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
+    let (gateway, guard) = (&gateway, &gateway.guard);
+    let run = |request| next.run(request);
+    let admit = |request| guard::slot(guard, request, run);
+    let check = |request| auth::check(gateway, request, admit);
+    let answer = |request| guard::around(guard, request, check);
+    metrics::count(&gateway.meters, request, answer).await
 }

@@ -289,17 +289,16 @@ impl Node {
                 fetch::vet_held(shared, &blob).await?;
             }
             let providers = given.iter().map(|(peer, bytes)| (peer.to_string(), *bytes));
-            let sha256 = release.metadata.checksums.sha256;
             if let Some(choices) = &shared.choices {
-                let namespace = wanted.namespace.as_deref();
-                let used = choices.used(namespace, &release.key, release.record);
-                used.await?;
+                let label = wanted.namespace.as_deref();
+                choices.used(label, &release.key, release.record).await?;
             }
+            shared.catalogue.downloaded(&release.key);
             return Ok(Fetched {
                 package: wanted::package(&release),
                 owner: release.key.owner.to_string(),
                 blake3: blob.hash,
-                sha256: match sha256 {
+                sha256: match release.metadata.checksums.sha256 {
                     Some(sha256) => sha256,
                     None => shared.store.metadata(&blob.hash).await?.sha256,
                 },
@@ -430,7 +429,7 @@ fn agent() -> String {
 }
 
 /// What publishing gave.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Published {
     /// `name@version`, in the publisher's spelling.
     pub package: String,
@@ -439,6 +438,7 @@ pub struct Published {
     /// The record that says so.
     pub record: String,
     /// The archive's BLAKE3 hash.
+    #[schema(value_type = String)]
     pub blake3: ContentHash,
     /// Its length in bytes.
     pub size: u64,

@@ -25,7 +25,9 @@ pub use crate::crypto::{
 };
 pub use crate::metrics::{MetricValue, MetricsCollector, MetricsError, PrometheusMetricsCollector};
 pub use crate::registry::local::LocalRegistry;
-pub use crate::registry::{Registry, RegistryError};
+pub use crate::registry::{
+    DependencyGraph, MetadataUpdates, PackageStats, Registry, RegistryError, Trend,
+};
 pub use crate::search::index::TantivySearchEngine;
 pub use crate::search::{SearchEngine, SearchEngineExt, SearchError, SearchQuery, SearchResult};
 pub use crate::store::file::FilePackageStore;

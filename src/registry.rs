@@ -3,13 +3,18 @@
 mod audit;
 mod contested;
 mod decide;
+mod decisions;
 mod derive;
+pub(crate) mod downloads;
 pub mod evidence;
+pub mod graph;
 pub(crate) mod heads;
 pub mod local;
 pub(crate) mod names;
+pub(crate) mod offers;
 pub mod policy;
 mod pool;
+pub mod resolve;
 mod settle;
 mod shelf;
 pub(crate) mod sign;
@@ -19,10 +24,14 @@ mod text;
 pub mod tokens;
 mod tree;
 pub(crate) mod trust;
+mod updates;
 pub(crate) mod view;
 mod write;
 
 pub use contested::Contested;
+pub(crate) use decisions::Concern;
+pub use decisions::Decisions;
+pub use downloads::{PackageStats, Trend};
 pub use evidence::{Evidence, Question};
 pub use policy::{
     Choices, Claimant, Claimants, Decision, KeyIdentity, OwnerStatus, OwnerTrust, Policy,
@@ -33,6 +42,7 @@ pub(crate) use pool::forget::{ids_left, ids_max};
 pub(crate) use pool::{DECLINED_BYTES, record_bytes, records_room};
 pub use tokens::{Fingerprint, Grant, NoToken, Scope, Terms, Token, TokenId, TokenRefusal, Tokens};
 pub(crate) use tokens::{is_random, random_text};
+pub use updates::MetadataUpdates;
 #[cfg(feature = "testing")]
 pub(crate) use write::precedence;
 
@@ -56,6 +66,7 @@ use tokio::sync::watch;
 
 use crate::Result;
 use crate::db::DbError;
+pub use graph::DependencyGraph;
 pub use heads::{Sight, Witnessed};
 
 /// What is known of packages: the part of a registry that programs use.
@@ -97,6 +108,27 @@ pub trait Registry: fmt::Debug + Send + Sync {
     /// `namespace/name`.
     async fn resolve_version(&self, name: &str, req: &VersionReq) -> Result<Option<PackageId>>;
 
+    /// What a release needs with its default features, on any platform: the highest versions that fit together,
+    /// and what those need, or without `transitive` only the first step of that. What is needed of other
+    /// registries is told of and not followed.
+    ///
+    /// # Errors
+    /// Those of [`Registry::get`]; [`RegistryError::DependencyConflict`] if nothing fits together, or if that was
+    /// not known after [`resolve::STEPS`] steps.
+    async fn resolve_dependencies(
+        &self,
+        id: &PackageId,
+        transitive: bool,
+    ) -> Result<DependencyGraph>;
+
+    /// Signs and adds a state record that replaces what describes a release. What the updates do not name stays as it
+    /// is, and so does whether it is yanked. Updates that say nothing new change nothing.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotFound`]; [`RegistryError::Unauthorized`] if it is not this registry's to describe;
+    /// [`RegistryError::Validation`] if a field breaks its limits or is fixed in a release.
+    async fn update_metadata(&self, id: &PackageId, updates: MetadataUpdates) -> Result<()>;
+
     /// Hides a version from search and resolution; its exact id still works.
     ///
     /// # Errors
@@ -115,13 +147,27 @@ pub trait Registry: fmt::Debug + Send + Sync {
     /// [`RegistryError::NotFound`].
     async fn is_yanked(&self, id: &PackageId) -> Result<bool>;
 
-    /// The best version of each package that names `author` (compared without case), ordered by owner and name.
+    /// The best version of each package that names `author` (compared without case), ordered by owner and name. What
+    /// is published or hidden between two pages moves only what comes after it.
     async fn list_by_author(
         &self,
         author: &str,
         limit: usize,
         offset: usize,
     ) -> Result<Vec<PackageMetadata>>;
+
+    /// How often the package of a release was downloaded from this node. Tells of every download that was recorded
+    /// before it was asked.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotFound`].
+    async fn get_stats(&self, id: &PackageId) -> Result<PackageStats>;
+
+    /// Counts a download of a release. The count is no record: a crash may lose the downloads of the last seconds.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotFound`].
+    async fn record_download(&self, id: &PackageId) -> Result<()>;
 }
 
 /// The records behind a registry: what node, search and gateway hold.
@@ -236,6 +282,13 @@ pub trait Catalogue: Registry {
     /// [`RegistryError::NotFound`] if the record is not held.
     async fn judge(&self, record: RecordId, verdict: Verdict) -> Result<()>;
 
+    /// Counts a download of a release that the caller has just given out, as [`Registry::record_download`] does, and
+    /// without looking whether it is here.
+    fn downloaded(&self, release: &ReleaseKey);
+
+    /// How often the releases of a package were downloaded from this node; 0 of one that is not known.
+    async fn downloads(&self, owner: OwnerId, name: &CanonicalName) -> Result<u64>;
+
     /// How much there is.
     async fn totals(&self) -> Result<Totals>;
 
@@ -304,6 +357,8 @@ pub struct Release {
     /// Its own state register, without the package's; nothing if it was never set. The next record that sets it
     /// says one more than this revision, and repeats what it does not mean to change.
     pub state: Option<State>,
+    /// The state register of its package as a whole; nothing if it was never set.
+    pub package_state: Option<State>,
     /// What checking its archive gave on this node.
     pub verdict: Verdict,
     /// Whether this node's user used this very content before: then it is served whatever else is known of it.
@@ -420,6 +475,9 @@ pub enum RegistryError {
         /// Why.
         why: String,
     },
+    /// There is no set of versions that fit together, for this reason, of at most 20 lines.
+    #[error("{0}")]
+    DependencyConflict(String),
     /// A token cannot be made or revoked.
     #[error(transparent)]
     Token(#[from] tokens::TokenError),

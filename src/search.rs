@@ -1,18 +1,25 @@
 //! The traits `SearchEngine` and `SearchIndex`: finding packages in what this node knows.
 
+pub(crate) mod copies;
 pub(crate) mod facets;
 mod folder;
+pub(crate) mod highlight;
 pub mod index;
+mod lexicon;
+pub(crate) mod meant;
 mod overlay;
+mod postings;
 mod query;
 pub(crate) mod rank;
 pub(crate) mod schema;
 pub(crate) mod similar;
 pub(crate) mod suggest;
+pub(crate) mod typos;
 pub(crate) mod words;
 mod writer;
 
 use std::fmt;
+use std::ops::Range;
 
 use async_trait::async_trait;
 use ggen_protocols::id::{CanonicalName, OwnerId, PackageId};
@@ -26,11 +33,17 @@ use crate::Result;
 /// - What was indexed is found by the next `search`, without waiting for a commit.
 /// - One entry for each owner and package; indexing it again replaces it.
 /// - User text is words, never a query language; no text makes a search fail.
-/// - A name that is the whole text comes first. Then every word must be in name, keywords or description, the
-///   name counting most. If nothing has them all, one typo in a name is forgiven in words of four letters and
-///   more that stand nowhere as they are, two from eight on; if still nothing has all the words, any will do.
-/// - What is deprecated comes after its like. The order does not depend on when what was indexed.
-/// - Suggested names begin with what was typed, then with something one typo away; each name once.
+/// - A name that is the whole text comes first, unless nobody used it for years and others are used a lot. Then every
+///   word must be in name, keywords or description, the name counting most. Nobody has that name: names one typo away
+///   from the whole text (from four letters on) are among the hits. If nothing is found so, one typo is forgiven in
+///   words of names of four letters and more that stand nowhere as they are, two from eight on; if still nothing has
+///   all the words, any will do. If nothing is found at all, names are told that may have been meant.
+/// - What many use and what the user trusts comes before its like, what is deprecated after. The order does not depend
+///   on when what was indexed.
+/// - Packages of several owners with one name and one description are one hit: the best of them, and their number.
+/// - Highlights are where the words of the query stand.
+/// - Suggested names begin with what was typed, then with something one typo away; what most use comes first, then
+///   what is shorter; each name once.
 /// - Facets count what the query finds, each package once for each of its labels.
 /// - Similar packages share a word with the reference, which is not among them; the more they share, the earlier.
 #[async_trait]
@@ -67,7 +80,7 @@ pub trait SearchEngine: fmt::Debug + Send + Sync {
     /// [`SearchError::QueryFailed`] if the index cannot be read.
     async fn search_page(&self, query: &SearchQuery) -> Result<SearchPage>;
 
-    /// Names that begin with `prefix`, compared without case and joints (`-`, `_`), in the order of their letters.
+    /// Names that begin with `prefix`, compared without case and joints (`-`, `_`), the best known first.
     /// If there are fewer than `limit` of them and `prefix` has four letters and more, names follow that begin with
     /// something one typo away. At most [`SearchQuery::SUGGESTIONS_MAX`].
     ///
@@ -161,6 +174,17 @@ pub struct Entry {
     pub name: CanonicalName,
     /// Its best version; nothing if none may be shown.
     pub shown: Option<PackageMetadata>,
+    /// What is thought of it.
+    pub esteem: Esteem,
+}
+
+/// What a node knows of a package that its publisher does not say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Esteem {
+    /// How often it was fetched, as far as this node knows; each tenfold lifts it.
+    pub downloads: u64,
+    /// Whether this user trusts its owner, which lifts it too.
+    pub trusted: bool,
 }
 
 /// What to look for. Literals may end in `..SearchQuery::default()`.
@@ -172,6 +196,14 @@ pub struct SearchQuery {
     pub categories: Vec<String>,
     /// Only packages with all of these keywords.
     pub tags: Vec<String>,
+    /// Only packages whose authors' names have all of these words.
+    pub author: Option<String>,
+    /// Only packages of this owner.
+    pub namespace: Option<String>,
+    /// Only packages with this licence, alone or in an expression.
+    pub license: Option<String>,
+    /// Only packages that were downloaded so often.
+    pub min_downloads: Option<u64>,
     /// At most so many hits; more than [`SearchQuery::LIMIT_MAX`] count as that.
     pub limit: usize,
     /// After so many hits; beyond [`SearchQuery::OFFSET_MAX`] none are shown.
@@ -188,6 +220,10 @@ pub enum Sort {
     Relevance,
     /// By the first 16 letters of their names; their scores are 0.
     Name,
+    /// By how often they were downloaded, the most first; their scores are 0.
+    Downloads,
+    /// By when they were published, the newest first; their scores are 0.
+    Newest,
 }
 
 impl SearchQuery {
@@ -198,12 +234,16 @@ impl SearchQuery {
     /// Most names of one answer.
     pub const SUGGESTIONS_MAX: usize = 50;
 
-    /// Which hits are shown: how many are skipped, and how many come then.
-    pub(crate) fn window(&self) -> (usize, usize) {
-        if self.offset > Self::OFFSET_MAX {
-            return (0, 0);
+    /// Hits that may stand behind others as copies of them in one answer, besides those that are shown.
+    const COPIES_MAX: usize = 100;
+
+    /// Which hits are shown: how many are needed, how many are skipped, and how many come then.
+    pub(crate) fn window(&self) -> (usize, usize, usize) {
+        let limit = self.limit.min(Self::LIMIT_MAX);
+        if self.offset > Self::OFFSET_MAX || limit == 0 {
+            return (0, 0, 0);
         }
-        (self.offset, self.limit.min(Self::LIMIT_MAX))
+        (self.offset + limit + Self::COPIES_MAX, self.offset, limit)
     }
 }
 
@@ -213,6 +253,10 @@ impl Default for SearchQuery {
             text: String::new(),
             categories: Vec::new(),
             tags: Vec::new(),
+            author: None,
+            namespace: None,
+            license: None,
+            min_downloads: None,
             limit: 20,
             offset: 0,
             sort: Sort::default(),
@@ -227,15 +271,32 @@ pub struct SearchResult {
     pub package: PackageMetadata,
     /// How well it fits; comparable within one answer only.
     pub score: f32,
+    /// How often it was downloaded, as far as this node knows.
+    pub downloads: u64,
+    /// What the query's words were found as; nothing for similar packages.
+    pub highlights: Highlights,
+    /// Packages of other owners that have the same name and the same words in their descriptions, and fit less well.
+    pub copies: u32,
+}
+
+/// Where in a hit's texts the words of a query stand, in bytes; in order, apart from each other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Highlights {
+    /// In its name.
+    pub name: Vec<Range<usize>>,
+    /// In its description.
+    pub description: Vec<Range<usize>>,
 }
 
 /// The hits of one query.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SearchPage {
-    /// How many there are in all.
+    /// How many there are in all, copies too.
     pub total: u64,
     /// The ones asked for, best first.
     pub hits: Vec<SearchResult>,
+    /// If there are none, at most three names that may have been meant.
+    pub did_you_mean: Vec<String>,
 }
 
 /// How often labels stand on what a query finds. Each list has its commonest labels first, labels that are as common

@@ -5,6 +5,7 @@ pub mod crypto;
 pub mod memory;
 pub mod metrics;
 pub mod registry;
+pub mod resolve;
 pub mod search;
 pub mod store;
 pub mod transfer;

@@ -480,6 +480,26 @@ impl Documents {
         }
     }
 
+    /// The record by which `key` puts a document in the place of the one that holds; to be signed. Made twice, it is the
+    /// same one.
+    ///
+    /// # Errors
+    /// Why the key can sign no document now.
+    pub fn continued(
+        &self,
+        key: PublicKey,
+        document: NamespaceDocument,
+    ) -> Result<Record, &'static str> {
+        let (previous, seq) = self.next(key)?;
+        Ok(Record {
+            owner: Some(self.owner),
+            seq,
+            previous: Some(previous),
+            time_ms: 0,
+            body: Body::Acl(Box::new(document)),
+        })
+    }
+
     /// The two or more documents that contradict each other, ascending; empty if none do.
     pub fn contradiction(&self) -> Vec<RecordId> {
         let children = |at: RecordId, of: fn(&Held) -> &BTreeSet<RecordId>| {

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use futures::StreamExt;
 use ggen_protocols::id::{OwnerId, RecordId, ReleaseKey};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::frame::{self, Frame};
 use super::keyring::Keyring;
-use super::offer::{Asked, OFFER_TIME_MAX};
+use super::offer::Asked;
 use super::request::{Failure, Reply, Request};
 use super::server::Web;
 use super::views::{Hits, PackageInfo, ReleaseState};
@@ -51,12 +51,12 @@ pub(super) async fn answer(
         Request::Documents { owner } => return documents(node, owner.0, &mut writer).await,
         Request::Record { id } => return record(node, &id, &mut writer).await,
         Request::Offer { id, owner, key } => {
-            let offer = match keyring {
-                Some(keyring) => keyring.offers().add(&id, owner.0, key.0),
-                None => Err(no_node()),
-            };
+            let offer = keyring.ok_or_else(no_node).and_then(|keyring| {
+                let offers = keyring.offers();
+                Ok((offers, offers.add(&id, owner.0, key.0)?))
+            });
             return match offer {
-                Ok(asked) => stand(asked, &mut reader, &mut writer).await,
+                Ok((offers, asked)) => stand(offers.asked(asked), &mut reader, &mut writer).await,
                 Err(failure) => frame::write_message(&mut writer, &Reply::Failed(failure)).await,
             };
         }
@@ -84,6 +84,18 @@ pub(super) async fn answer(
     frame::write_message(&mut writer, &reply).await
 }
 
+/// Says of each hit how far its owner is relied on.
+pub(crate) async fn tell_trust(node: &Node, hits: &mut Hits) -> Result<()> {
+    let choices = node.choices()?;
+    for hit in &mut hits.hits {
+        let name = hit.name.parse()?;
+        let trust = choices.trust(hit.owner.parse()?, Some(&name)).await?;
+        hit.badge = Some(trust.badge().to_owned());
+        hit.label = trust.label;
+    }
+    Ok(())
+}
+
 /// The questions that change nothing.
 async fn look(node: &Node, web: Option<&Web>, question: Request) -> Result<Reply> {
     Ok(match question {
@@ -105,7 +117,9 @@ async fn look(node: &Node, web: Option<&Web>, question: Request) -> Result<Reply
                 offset,
                 ..SearchQuery::default()
             };
-            Reply::Hits(Hits::from(node.search(&query).await?))
+            let mut hits = Hits::from(node.search(&query).await?);
+            tell_trust(node, &mut hits).await?;
+            Reply::Hits(hits)
         }
         Request::Info { namespace, name } => {
             let (owner, releases) = node.info(namespace.as_deref(), &name).await?;
@@ -221,16 +235,16 @@ async fn keys(
 
 /// Keeps an offer until it is asked for, its time is over, or one of both sides goes.
 async fn stand(
-    asked: oneshot::Receiver<Asked>,
+    asked: impl Future<Output = Option<Asked>>,
     reader: &mut (impl AsyncRead + Unpin),
     writer: &mut (impl AsyncWrite + Unpin),
 ) -> io::Result<()> {
     frame::write_message(writer, &Reply::Offered).await?;
     let asked = tokio::select! {
-        asked = timeout(OFFER_TIME_MAX, asked) => asked,
+        asked = asked => asked,
         () = gone(reader) => return Ok(()),
     };
-    let Ok(Ok(Asked { message, reply })) = asked else {
+    let Some(Asked { message, reply }) = asked else {
         return Ok(());
     };
     frame::write_message(writer, &Reply::Asked).await?;

@@ -75,8 +75,17 @@ pub fn offer_id() -> String {
 }
 
 /// The offers that stand at a node. Cheap to clone; every clone has the same ones.
-#[derive(Debug, Clone, Default)]
-pub struct Offers(Arc<Mutex<BTreeMap<ContentHash, Standing>>>);
+#[derive(Debug, Clone)]
+pub struct Offers {
+    standing: Arc<Mutex<BTreeMap<ContentHash, Standing>>>,
+    time_max: Duration,
+}
+
+impl Default for Offers {
+    fn default() -> Self {
+        Self::for_time(OFFER_TIME_MAX)
+    }
+}
 
 #[derive(Debug)]
 struct Standing {
@@ -98,11 +107,25 @@ impl fmt::Debug for Asked {
 }
 
 impl Offers {
+    /// Offers that each stand for so long.
+    fn for_time(time_max: Duration) -> Self {
+        Self {
+            standing: Arc::default(),
+            time_max,
+        }
+    }
+
     /// Whose key an offer signs with, and in which namespace; nothing if there is no such offer any more.
     pub fn of(&self, id: &str) -> Option<(OwnerId, PublicKey)> {
         let standing = self.standing();
         let one = standing.get(&hidden(id))?;
-        Some((one.owner, one.key))
+        let stands = !one.ask.is_closed();
+        stands.then_some((one.owner, one.key))
+    }
+
+    /// Waits until an offer is asked for; nothing if its time was over before.
+    pub(super) async fn asked(&self, asked: oneshot::Receiver<Asked>) -> Option<Asked> {
+        timeout(self.time_max, asked).await.ok()?.ok()
     }
 
     /// Has one message signed; the offer is over then, whatever comes of it.
@@ -156,7 +179,9 @@ impl Offers {
     }
 
     fn standing(&self) -> MutexGuard<'_, BTreeMap<ContentHash, Standing>> {
-        self.0.lock().expect("no holder of this lock can panic")
+        self.standing
+            .lock()
+            .expect("no holder of this lock can panic")
     }
 }
 
@@ -269,6 +294,24 @@ mod tests {
         assert_eq!(offers.of(ID), None);
         let again = offers.sign(ID, b"this".to_vec()).await.unwrap_err();
         assert!(again.message.contains("publish again"), "{again}");
+    }
+
+    #[tokio::test]
+    async fn an_offer_ends_after_its_time() {
+        assert_eq!(Offers::default().time_max, OFFER_TIME_MAX);
+        assert_eq!(OFFER_TIME_MAX, Duration::from_secs(600));
+        let offers = Offers::for_time(Duration::from_millis(1));
+        let asked = offers.add(ID, owner(), key(7).public()).unwrap();
+        assert!(offers.of(ID).is_some());
+        assert!(offers.asked(asked).await.is_none());
+        assert_eq!(offers.of(ID), None);
+        let late = offers.sign(ID, b"this".to_vec()).await.unwrap_err();
+        assert!(late.message.contains("publish again"), "{late}");
+        // It takes no place any more.
+        let next: Vec<_> = (0..OFFERS_MAX)
+            .map(|number| offers.add(&format!("{number:032}"), owner(), key(7).public()))
+            .collect();
+        assert!(next.iter().all(Result::is_ok), "{next:?}");
     }
 
     #[tokio::test]

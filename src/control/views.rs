@@ -1,6 +1,7 @@
 //! Packages as commands and HTTP tell of them: the JSON that programs may rely on.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use chrono::{DateTime, Utc};
 use ggen_protocols::hash::ContentHash;
@@ -23,6 +24,9 @@ pub struct Hits {
     pub total: u64,
     /// The ones asked for, best first.
     pub hits: Vec<Hit>,
+    /// If there are none, at most three names that may have been meant.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub did_you_mean: Vec<String>,
 }
 
 /// One package that a search found.
@@ -40,10 +44,22 @@ pub struct Hit {
     pub description: String,
     /// How well it fits; comparable within one answer only.
     pub score: f32,
-    /// What the owner's document calls it. Told over HTTP.
+    /// How often it was downloaded, as far as this node knows.
+    #[serde(default)]
+    pub downloads: u64,
+    /// Packages of other owners with the same name and description, which are not shown.
+    #[serde(default)]
+    pub copies: u32,
+    /// Where words of the query stand in the name: first byte, and the one after the last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub name_marks: Vec<(usize, usize)>,
+    /// The same in the description.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub description_marks: Vec<(usize, usize)>,
+    /// What the owner's document calls it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// What the user may expect of it, as in [`PackageInfo::badge`]. Told over HTTP.
+    /// What the user may expect of it, as in [`PackageInfo::badge`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub badge: Option<String>,
 }
@@ -60,6 +76,10 @@ impl From<SearchPage> for Hits {
                 version: hit.package.id.version.to_string(),
                 description: hit.package.description,
                 score: hit.score,
+                downloads: hit.downloads,
+                copies: hit.copies,
+                name_marks: marks(hit.highlights.name),
+                description_marks: marks(hit.highlights.description),
                 label: None,
                 badge: None,
             }
@@ -67,8 +87,14 @@ impl From<SearchPage> for Hits {
         Self {
             total: page.total,
             hits: hits.collect(),
+            did_you_mean: page.did_you_mean,
         }
     }
+}
+
+fn marks(ranges: Vec<Range<usize>>) -> Vec<(usize, usize)> {
+    let marks = ranges.into_iter();
+    marks.map(|range| (range.start, range.end)).collect()
 }
 
 /// One package with its versions.

@@ -14,10 +14,9 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
@@ -172,15 +171,15 @@ impl axum::extract::OptionalFromRequestParts<Gateway> for Credential {
 
 /// Lets nobody change anything without a credential, nor read where a token is needed for that too. What was shown
 /// goes no further: handlers and their logs see what it allows.
-pub(super) async fn check(
-    State(gateway): State<Gateway>,
+pub(super) async fn check<F: Future<Output = Response>>(
+    gateway: &Gateway,
     mut request: Request,
-    next: Next,
+    next: impl FnOnce(Request) -> F,
 ) -> Response {
     let is_read = is_read(request.method());
     let is_open = !gateway.reads_need_token() || is_for_all(request.uri().path());
     if !(is_read && is_open) {
-        let shown = Credential::of(&gateway, request.headers()).await;
+        let shown = Credential::of(gateway, request.headers()).await;
         match shown {
             Ok(Credential::Envelope(_) | Credential::Offer(_)) if is_read => {
                 let why = "a token is needed to read here: `market token new` makes one";
@@ -191,7 +190,7 @@ pub(super) async fn check(
         }
     }
     request.headers_mut().remove(header::AUTHORIZATION);
-    next.run(request).await
+    next(request).await
 }
 
 /// What is told to those who have no token yet: how to get one, and that the node runs.

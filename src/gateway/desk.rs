@@ -115,15 +115,8 @@ impl<'a> Writer<'a> {
         mut document: NamespaceDocument,
     ) -> Result<RecordId, Problem> {
         document.mark = Mark::Reason(String::new());
-        let (previous, seq) = documents.next(self.key).map_err(forbidden)?;
-        let record = Record {
-            owner: Some(self.owner),
-            seq,
-            previous: Some(previous),
-            time_ms: 0,
-            body: Body::Acl(Box::new(document)),
-        };
-        let envelope = self.sealed(record).await?;
+        let record = documents.continued(self.key, document);
+        let envelope = self.sealed(record.map_err(forbidden)?).await?;
         Ok(self.gateway.node.submit(envelope).await?)
     }
 

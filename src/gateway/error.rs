@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use ggen_protocols::record::Refusal;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -122,10 +123,14 @@ impl From<Error> for Problem {
             Error::Registry(
                 RegistryError::Contested { .. }
                 | RegistryError::Conflict { .. }
+                | RegistryError::DependencyConflict(_)
                 | RegistryError::Spelling { .. },
             )
             | Error::Node(NodeError::Stale) => StatusCode::CONFLICT,
-            Error::Registry(RegistryError::Unauthorized(_)) => StatusCode::FORBIDDEN,
+            Error::Registry(RegistryError::Unauthorized(_))
+            | Error::Node(NodeError::Refused(Refusal::Unauthorised { .. })) => {
+                StatusCode::FORBIDDEN
+            }
             Error::Registry(RegistryError::Validation(_))
             | Error::Archive(
                 ArchiveError::Refused(_)
@@ -144,7 +149,7 @@ impl From<Error> for Problem {
             tracing::error!(error = explain(&error), "a request failed");
             return Self::new(status, "the node failed; its log says why");
         }
-        match error {
+        match &error {
             // With the lines that say how to choose.
             Error::Registry(RegistryError::Contested(contested)) => {
                 let choices = contested.claimants.shown.iter().map(Choice::from);
@@ -153,7 +158,13 @@ impl From<Error> for Problem {
                     ..Self::new(status, contested.to_string())
                 }
             }
-            error => Self::new(status, explain(&error)),
+            Error::Node(NodeError::Refused(Refusal::Unauthorised { key, .. })) => {
+                let why = explain(&error);
+                let advice =
+                    format!("its root key can allow it: `market owner add {key} --scope NAME`");
+                Self::new(status, format!("{why}; {advice}"))
+            }
+            error => Self::new(status, explain(error)),
         }
     }
 }

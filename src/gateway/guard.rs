@@ -1,20 +1,18 @@
 //! What every request passes before and after its handler.
 
-use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::BoxError;
 use axum::body::{Body, HttpBody};
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::{BoxError, Router};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
-use tower_http::catch_panic::CatchPanicLayer;
 
 use super::error::Problem;
 use super::host::Hosts;
@@ -24,8 +22,11 @@ use super::web;
 const REQUESTS_MAX: usize = 64;
 /// Downloads that wait for peers at a time, which takes them nearly as long as a request may.
 const FETCHES_MAX: usize = 64;
-/// Uploads at a time, of those who may: each may hold an archive in memory.
+/// Uploads at a time, of those who may.
 const UPLOADS_MAX: usize = 8;
+/// Bytes that uploads at a time may bring in all, for they are held in memory until they are checked: the larger one
+/// may be, the fewer there are at a time.
+const UPLOADS_BYTES_MAX: u64 = 128 << 20;
 /// Answers of unknown or great length on their way at a time: downloads and streams of events. Half of all
 /// connections, so that they leave some for others.
 const STREAMS_MAX: usize = 256;
@@ -38,22 +39,36 @@ const BODY_BYTES_MAX: u64 = 64 << 10;
 /// Seconds after which to try again what the node is too busy for.
 const BUSY_SECONDS: u64 = 5;
 
-const HEADERS: &[(&str, &str)] = &[
-    ("x-content-type-options", "nosniff"),
-    ("referrer-policy", "no-referrer"),
-    ("cross-origin-resource-policy", "same-origin"),
-    ("cross-origin-opener-policy", "same-origin"),
-    ("x-frame-options", "DENY"),
+static HEADERS: [(HeaderName, HeaderValue); 5] = [
+    (
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    ),
+    (
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    ),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
 ];
 
 /// Headers of answers whose handler says nothing else.
-const DEFAULTS: &[(&str, &str)] = &[
+static DEFAULTS: [(HeaderName, HeaderValue); 2] = [
     (
-        "content-security-policy",
-        "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; \
-         form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; \
+             form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+        ),
     ),
-    ("cache-control", "no-store"),
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
 ];
 
 /// What bounds requests.
@@ -76,27 +91,41 @@ impl Guard {
             upload_bytes_max,
             requests: Semaphore::new(REQUESTS_MAX),
             fetches: Semaphore::new(FETCHES_MAX),
-            uploads: Semaphore::new(UPLOADS_MAX),
+            uploads: Semaphore::new(uploads_max(upload_bytes_max)),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         }
     }
 }
 
-/// Puts everything around `routes` that comes before who is asking is known.
-pub(super) fn around<S: Clone + Send + Sync + 'static>(
-    routes: Router<S>,
-    guard: &Arc<Guard>,
-) -> Router<S> {
-    // The layer added last is met first.
-    let guard = || Arc::clone(guard);
-    routes
-        .layer(middleware::from_fn_with_state(guard(), origin))
-        .layer(middleware::from_fn_with_state(guard(), body))
-        .layer(middleware::from_fn_with_state(guard(), host))
-        .layer(middleware::from_fn_with_state(guard(), time))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn(web::for_people))
-        .layer(middleware::from_fn(headers))
+/// How many uploads of at most so many bytes there may be at a time.
+fn uploads_max(bytes_max: u64) -> usize {
+    let fit = UPLOADS_BYTES_MAX / bytes_max.max(1);
+    usize::try_from(fit)
+        .unwrap_or(UPLOADS_MAX)
+        .clamp(1, UPLOADS_MAX)
+}
+
+/// Takes a request through everything that comes before who is asking is known.
+///
+/// These are functions around each other and not layers of the router: each layer would copy all those within it,
+/// box by box, for every request.
+pub(super) async fn around<F: Future<Output = Response>>(
+    guard: &Guard,
+    request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response {
+    let checked = |request| {
+        host(guard, request, |request| {
+            body(guard, request, |request| origin(guard, request, next))
+        })
+    };
+    let whole = |request| async {
+        let answering = AssertUnwindSafe(time(guard, request, checked)).catch_unwind();
+        answering.await.unwrap_or_else(|_| panicked())
+    };
+    let mut response = web::for_people(request, whole).await;
+    add_headers(response.headers_mut());
+    response
 }
 
 /// Whether a method changes nothing.
@@ -119,22 +148,18 @@ fn is_fetch(request: &Request) -> bool {
 }
 
 /// Adds the headers that keep other web pages from using the answer.
-async fn headers(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
-    for (name, value) in HEADERS {
-        let name = HeaderName::from_static(name);
-        headers.insert(name, HeaderValue::from_static(value));
+fn add_headers(headers: &mut HeaderMap) {
+    headers.reserve(HEADERS.len() + DEFAULTS.len());
+    for (name, value) in &HEADERS {
+        headers.insert(name, value.clone());
     }
-    for (name, value) in DEFAULTS {
-        let value = HeaderValue::from_static(value);
-        headers.entry(*name).or_insert(value);
+    for (name, value) in &DEFAULTS {
+        headers.entry(name).or_insert_with(|| value.clone());
     }
-    response
 }
 
 /// Answers for a handler that panicked. What it said stands in the log of the process already; it is for nobody else.
-fn panicked(_: Box<dyn Any + Send>) -> Response {
+fn panicked() -> Response {
     tracing::error!("a request failed: its handler panicked");
     let why = "the node failed; its log says why";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, why).into_response()
@@ -142,12 +167,16 @@ fn panicked(_: Box<dyn Any + Send>) -> Response {
 
 /// Ends what takes too long to be answered. The body of an answer is not part of that: the listener cuts off whoever
 /// does not take it.
-async fn time(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+async fn time<F: Future<Output = Response>>(
+    guard: &Guard,
+    request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response {
     let time_max = match is_upload(&request) {
         true => UPLOAD_TIME_MAX,
         false => guard.request_time_max,
     };
-    let answered = timeout(time_max, next.run(request)).await;
+    let answered = timeout(time_max, next(request)).await;
     answered.unwrap_or_else(|_| busy("the request took too long; try again").into_response())
 }
 
@@ -158,7 +187,11 @@ fn busy(why: &str) -> Problem {
 
 /// Refuses what is meant for another host, and paths below `/cargo` in another than their one spelling: clients have
 /// taken the one for the other and sent it the other's token.
-async fn host(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+async fn host<F: Future<Output = Response>>(
+    guard: &Guard,
+    request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response {
     if let Err(problem) = guard.hosts.check(request.headers(), request.uri()) {
         return problem.into_response();
     }
@@ -166,11 +199,15 @@ async fn host(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> 
     if path.starts_with("/cargo/") && (path.contains(['%', '\\']) || path.contains("//")) {
         return super::error::no_such_page().await.into_response();
     }
-    next.run(request).await
+    next(request).await
 }
 
 /// Refuses large bodies: unread if they say how large they are, else where they become too large.
-async fn body(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
+async fn body<F: Future<Output = Response>>(
+    guard: &Guard,
+    mut request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response {
     let bytes_max = match is_upload(&request) {
         true => guard.upload_bytes_max,
         false => BODY_BYTES_MAX,
@@ -189,11 +226,14 @@ async fn body(State(guard): State<Arc<Guard>>, mut request: Request, next: Next)
     if length.is_some_and(|length| length.is_none_or(|bytes| bytes > bytes_max)) {
         return too_large();
     }
+    if request.body().is_end_stream() {
+        return next(request).await;
+    }
     let exceeded = Arc::new(AtomicBool::new(false));
     // The bound below is the one that counts, for whatever way a handler reads it.
     DefaultBodyLimit::disable().apply(&mut request);
     let request = request.map(|body| limited(body, bytes_max, Arc::clone(&exceeded)));
-    let response = next.run(request).await;
+    let response = next(request).await;
     match exceeded.load(Ordering::Relaxed) {
         true => too_large(),
         false => response,
@@ -220,9 +260,13 @@ fn limited(body: Body, bytes_max: u64, exceeded: Arc<AtomicBool>) -> Body {
 }
 
 /// Refuses changes that a page of another origin asks for, and bodies of a kind that a page may send unasked.
-async fn origin(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+async fn origin<F: Future<Output = Response>>(
+    guard: &Guard,
+    request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response {
     if is_read(request.method()) {
-        return next.run(request).await;
+        return next(request).await;
     }
     let headers = request.headers();
     let is_ours = all(headers, header::ORIGIN, |origin| {
@@ -253,7 +297,7 @@ async fn origin(State(guard): State<Arc<Guard>>, request: Request, next: Next) -
         let why = format!("the body is to be `{expected}`, and the request is to say so");
         return Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why).into_response();
     }
-    next.run(request).await
+    next(request).await
 }
 
 /// Whether all headers of this name are good; there may be none.
@@ -263,20 +307,24 @@ fn all(headers: &HeaderMap, name: HeaderName, is_good: impl Fn(&str) -> bool) ->
 }
 
 /// Lets as many requests through at a time as the node can use, and as many long answers as leave room for others.
-pub(super) async fn slot(
-    State(guard): State<Arc<Guard>>,
+pub(super) async fn slot<F: Future<Output = Response>>(
+    guard: &Guard,
     request: Request,
-    next: Next,
+    next: impl FnOnce(Request) -> F,
 ) -> Response {
     let slots = match is_upload(&request) {
         true => &guard.uploads,
         false if is_fetch(&request) => &guard.fetches,
         false => &guard.requests,
     };
-    let Ok(slot) = timeout(guard.request_time_max, slots.acquire()).await else {
+    let slot = match slots.try_acquire() {
+        Ok(slot) => Ok(Ok(slot)),
+        Err(_) => timeout(guard.request_time_max, slots.acquire()).await,
+    };
+    let Ok(slot) = slot else {
         return busy("the node has too much to do; try again").into_response();
     };
-    let response = next.run(request).await;
+    let response = next(request).await;
     drop(slot);
     let is_long = |bytes: Option<u64>| bytes.is_none_or(|bytes| bytes >= STREAM_BYTES_MIN);
     if !is_long(response.body().size_hint().exact()) {

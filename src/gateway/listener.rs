@@ -17,7 +17,7 @@ use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::Limits;
@@ -26,6 +26,10 @@ use crate::metrics::Traffic;
 
 /// From how many bytes a second on a client is not slow.
 const BYTES_PER_SECOND_MIN: u64 = 16 << 10;
+
+/// How long a connection may take to make room before another one has to as well: one whose request waits for its
+/// turn or is being answered goes only after that.
+const GIVE_WAY: Duration = Duration::from_millis(50);
 
 pub(super) struct Bounded {
     bound: Bound,
@@ -54,16 +58,21 @@ impl Bounded {
         if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
             return slot;
         }
-        let first = {
-            let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-            let lines = lines.iter().filter_map(Weak::upgrade);
-            lines.min_by_key(|line| line.until_ms.load(Ordering::Relaxed))
-        };
-        if let Some(first) = first {
-            first.cut.cancel();
+        loop {
+            let first = {
+                let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+                let lines = lines.iter().filter_map(Weak::upgrade);
+                let rest = lines.filter(|line| !line.cut.is_cancelled());
+                rest.min_by_key(|line| line.until_ms.load(Ordering::Relaxed))
+            };
+            if let Some(first) = first {
+                first.cut.cancel();
+            }
+            let slot = Arc::clone(&self.slots).acquire_owned();
+            if let Ok(slot) = timeout(GIVE_WAY, slot).await {
+                return slot.expect("nobody closes the semaphore");
+            }
         }
-        let slot = Arc::clone(&self.slots).acquire_owned().await;
-        slot.expect("nobody closes the semaphore")
     }
 
     fn connection(&self, stream: TcpStream, slot: OwnedSemaphorePermit) -> Connection {
@@ -74,17 +83,19 @@ impl Bounded {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.retain(|line| line.strong_count() > 0);
         lines.push(Arc::downgrade(&line));
+        let until = Instant::now() + self.rest_max;
         let mut connection = Connection {
             stream,
             cut: Box::pin(line.cut.clone().cancelled_owned()),
-            rest: Box::pin(sleep(self.rest_max)),
+            rest: Box::pin(sleep_until(until)),
+            until,
             rest_max: self.rest_max,
             begin: self.begin,
             line,
             traffic: Arc::clone(&self.traffic),
             _slot: slot,
         };
-        connection.rest_until(Instant::now() + self.rest_max);
+        connection.rest_until(until);
         connection
     }
 }
@@ -125,7 +136,10 @@ struct Line {
 pub(super) struct Connection {
     stream: TcpStream,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Wakes at `until`, or before it and then once more: most connections move it more often than they reach it.
     rest: Pin<Box<Sleep>>,
+    /// When it is cut off unless something moves.
+    until: Instant,
     rest_max: Duration,
     begin: Instant,
     line: Arc<Line>,
@@ -135,18 +149,22 @@ pub(super) struct Connection {
 
 impl Connection {
     fn check(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        if self.cut.as_mut().poll(context).is_ready() || self.rest.as_mut().poll(context).is_ready()
-        {
-            return Poll::Ready(io::ErrorKind::TimedOut.into());
+        let mut is_over = self.cut.as_mut().poll(context).is_ready();
+        while !is_over && self.rest.as_mut().poll(context).is_ready() {
+            is_over = self.until <= Instant::now();
+            self.rest.as_mut().reset(self.until);
         }
-        Poll::Pending
+        match is_over {
+            true => Poll::Ready(io::ErrorKind::TimedOut.into()),
+            false => Poll::Pending,
+        }
     }
 
     fn rest_until(&mut self, until: Instant) {
         let ms = until.saturating_duration_since(self.begin).as_millis();
         let ms = u64::try_from(ms).unwrap_or(u64::MAX);
         self.line.until_ms.store(ms, Ordering::Relaxed);
-        self.rest.as_mut().reset(until);
+        self.until = until;
     }
 
     fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -159,7 +177,7 @@ impl Connection {
 
     fn has_read(&mut self, bytes: usize) {
         let gained = Duration::from_micros(bytes as u64 * 1_000_000 / BYTES_PER_SECOND_MIN);
-        let until = self.rest.deadline() + gained;
+        let until = self.until + gained;
         self.rest_until(until.min(Instant::now() + self.rest_max));
     }
 }
@@ -225,12 +243,12 @@ impl AsyncWrite for Connection {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::time::timeout;
 
     use super::*;
     use crate::gateway::bind;
 
-    const SOON: Duration = Duration::from_millis(200);
+    /// A machine that does a lot besides pauses a test for less.
+    const SOON: Duration = Duration::from_secs(1);
     const DEADLINE: Duration = Duration::from_secs(20);
 
     async fn bounded(connections_max: usize, rest_max: Duration) -> (Bounded, SocketAddr) {
@@ -256,7 +274,7 @@ mod tests {
                     return error;
                 }
                 // As if a millisecond had passed: the test itself sends faster than a slow client.
-                connection.rest_until(connection.rest.deadline() - Duration::from_millis(1));
+                connection.rest_until(connection.until - Duration::from_millis(1));
             }
         };
         let error = timeout(DEADLINE, reading).await.unwrap();
@@ -290,7 +308,7 @@ mod tests {
             connections.push(listener.accept().await.0);
         }
         // The first one moves; the second has rested longest then.
-        let later = connections[0].rest.deadline() + SOON;
+        let later = connections[0].until + SOON;
         connections[0].rest_until(later);
         let _third = TcpStream::connect(address).await.unwrap();
         let mut second = connections.pop().unwrap();
@@ -305,6 +323,26 @@ mod tests {
         clients[0].write_all(b"x").await.unwrap();
         let read = timeout(DEADLINE, connections[0].read_u8()).await.unwrap();
         assert_eq!(read.unwrap(), b'x');
+    }
+
+    #[tokio::test]
+    async fn one_that_cannot_go_now_does_not_keep_others_out() {
+        let (mut listener, address) = bounded(2, 10 * DEADLINE).await;
+        let mut clients = Vec::new();
+        let mut connections = Vec::new();
+        for _ in 0..2 {
+            clients.push(TcpStream::connect(address).await.unwrap());
+            connections.push(listener.accept().await.0);
+        }
+        let _third = TcpStream::connect(address).await.unwrap();
+        // The first one has rested longest, and nobody reads it meanwhile: its request waits for its turn.
+        let mut second = connections.pop().unwrap();
+        let cut = async {
+            second.read_u8().await.unwrap_err();
+            drop(second);
+        };
+        let both = async { tokio::join!(listener.accept(), cut) };
+        timeout(DEADLINE, both).await.unwrap();
     }
 
     #[tokio::test]

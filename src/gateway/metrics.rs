@@ -4,12 +4,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use tokio::time::Instant;
 
 use super::Gateway;
@@ -157,33 +154,36 @@ impl Meters {
     }
 }
 
-/// `/metrics` for Prometheus, `/api/v1/metrics` as JSON.
-pub(super) fn routes() -> Router<Gateway> {
-    Router::new()
-        .route("/metrics", get(text))
-        .route("/api/v1/metrics", get(json))
-}
-
 /// Counts a request and how long it took.
-pub(super) async fn count(
-    State(meters): State<Arc<Meters>>,
+pub(super) async fn count<F: Future<Output = Response>>(
+    meters: &Meters,
     request: Request,
-    next: Next,
+    next: impl FnOnce(Request) -> F,
 ) -> Response {
     let start = Instant::now();
     let route = Route::of(request.uri().path());
-    let response = next.run(request).await;
+    let response = next(request).await;
     meters.requests.add(route, response.status().into(), 1);
     meters.times.add(route, start.elapsed());
     response
 }
 
-async fn text(State(gateway): State<Gateway>) -> Result<Response, Problem> {
+/// Everything that is counted, for Prometheus.
+#[utoipa::path(get, path = "/metrics", operation_id = "metrics_text", tag = "node", responses(
+    (status = 200, description = "The text form of Prometheus, version 0.0.4", body = String, content_type = "text/plain"),
+))]
+pub(super) async fn text(State(gateway): State<Gateway>) -> Result<Response, Problem> {
     let text = page(&gateway).await?.text();
     Ok(([(header::CONTENT_TYPE, TEXT)], text).into_response())
 }
 
-async fn json(State(gateway): State<Gateway>) -> Result<Json<serde_json::Value>, Problem> {
+/// Everything that is counted.
+#[utoipa::path(get, path = "/api/v1/metrics", operation_id = "metrics", tag = "node", responses(
+    (status = 200, description = "What `/metrics` tells, as JSON", body = Object),
+))]
+pub(super) async fn json(
+    State(gateway): State<Gateway>,
+) -> Result<Json<serde_json::Value>, Problem> {
     Ok(Json(page(&gateway).await?.json()))
 }
 

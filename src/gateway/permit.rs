@@ -121,6 +121,19 @@ pub(super) fn state(release: &Release) -> State {
     })
 }
 
+/// The state of the package of a release as a whole, which may never have been set.
+pub(super) fn package_state(release: &Release) -> State {
+    release.package_state.clone().unwrap_or_else(|| State {
+        name: release.metadata.id.name.clone(),
+        version: None,
+        revision: 0,
+        yanked: false,
+        withdrawn: false,
+        note: String::new(),
+        info: None,
+    })
+}
+
 /// One release.
 ///
 /// # Errors

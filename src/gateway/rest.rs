@@ -6,82 +6,77 @@ mod graph;
 mod packages;
 mod state;
 mod trust;
-pub(super) mod write;
+mod update;
+mod write;
 
 use axum::Router;
-use axum::routing::{MethodRouter, get};
+use axum::routing::MethodRouter;
 use utoipa::OpenApi;
 
 use super::Gateway;
-use super::{events, openapi};
+use super::{events, metrics, openapi};
 
-/// One page: its path, and who answers.
-pub(super) type Page = (&'static str, fn() -> MethodRouter<Gateway>);
+/// One thing that can be asked for.
+#[derive(Debug)]
+pub(super) struct Page {
+    /// In lower case.
+    #[cfg(test)]
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    answer: fn() -> MethodRouter<Gateway>,
+}
 
-/// Every page of the API for reading. Its description is held against this table.
-pub(super) const PAGES: &[Page] = &[
-    ("/healthz", || get(state::health)),
-    ("/api/v1/status", || get(state::status)),
-    ("/api/v1/stats", || get(state::stats)),
-    ("/api/v1/peers", || get(state::peers)),
-    ("/api/v1/mirrors", || get(state::mirrors)),
-    ("/api/v1/packages", || get(packages::list)),
-    ("/api/v1/packages/{name}", || get(packages::package)),
-    ("/api/v1/packages/{namespace}/{name}", || {
-        get(packages::package_of)
-    }),
-    ("/api/v1/packages/{namespace}/{name}/versions", || {
-        get(packages::versions)
-    }),
-    ("/api/v1/packages/{namespace}/{name}/{version}", || {
-        get(packages::version)
-    }),
-    (
-        "/api/v1/packages/{namespace}/{name}/{version}/dependencies",
-        || get(graph::dependencies),
-    ),
-    (
-        "/api/v1/packages/{namespace}/{name}/{version}/availability",
-        || get(packages::availability),
-    ),
-    ("/api/v1/search", || get(find::search)),
-    ("/api/v1/facets", || get(find::facets)),
-    ("/api/v1/suggest", || get(find::suggest)),
-    ("/api/v1/similar/{namespace}/{name}", || get(find::similar)),
-    ("/api/v1/trust", || get(trust::policy)),
-    ("/api/v1/trust/{owner}", || get(trust::trust)),
-    ("/api/v1/owners/{owner}", || get(trust::owner)),
-    ("/api/v1/events", || get(events::events)),
-    ("/api/v1/openapi.json", || get(openapi::description)),
-];
+/// Makes the routes and their description of one table, so that neither has what the other lacks.
+macro_rules! pages {
+    ($($method:ident $path:literal $part:ident::$handler:ident;)*) => {
+        /// Every page of the API. The method and the path that a handler says of itself are held against this table.
+        pub(super) const PAGES: &[Page] = &[$(Page {
+            #[cfg(test)]
+            method: stringify!($method),
+            path: $path,
+            answer: || axum::routing::$method($part::$handler),
+        }),*];
 
-/// What the pages here say of themselves.
-#[derive(Debug, OpenApi)]
-#[openapi(paths(
-    state::health,
-    state::status,
-    state::stats,
-    state::peers,
-    state::mirrors,
-    packages::list,
-    packages::package,
-    packages::package_of,
-    packages::versions,
-    packages::version,
-    packages::availability,
-    graph::dependencies,
-    find::search,
-    find::facets,
-    find::suggest,
-    find::similar,
-    trust::policy,
-    trust::trust,
-    trust::owner,
-))]
-pub(super) struct Described;
+        /// What the pages here say of themselves.
+        #[derive(Debug, OpenApi)]
+        #[openapi(paths($($part::$handler),*))]
+        pub(super) struct Described;
+    };
+}
+
+pages! {
+    get "/healthz" state::health;
+    get "/metrics" metrics::text;
+    get "/api/v1/metrics" metrics::json;
+    get "/api/v1/status" state::status;
+    get "/api/v1/stats" state::stats;
+    get "/api/v1/peers" state::peers;
+    get "/api/v1/mirrors" state::mirrors;
+    get "/api/v1/packages" packages::list;
+    get "/api/v1/packages/{name}" packages::package;
+    get "/api/v1/packages/{namespace}/{name}" packages::package_of;
+    patch "/api/v1/packages/{namespace}/{name}" update::package;
+    get "/api/v1/packages/{namespace}/{name}/versions" packages::versions;
+    get "/api/v1/packages/{namespace}/{name}/{version}" packages::version;
+    put "/api/v1/packages/{namespace}/{name}/{version}" write::publish;
+    patch "/api/v1/packages/{namespace}/{name}/{version}" update::version;
+    post "/api/v1/packages/{namespace}/{name}/{version}/yank" write::yank;
+    post "/api/v1/packages/{namespace}/{name}/{version}/unyank" write::unyank;
+    get "/api/v1/packages/{namespace}/{name}/{version}/dependencies" graph::dependencies;
+    get "/api/v1/packages/{namespace}/{name}/{version}/availability" packages::availability;
+    get "/api/v1/search" find::search;
+    get "/api/v1/facets" find::facets;
+    get "/api/v1/suggest" find::suggest;
+    get "/api/v1/similar/{namespace}/{name}" find::similar;
+    get "/api/v1/trust" trust::policy;
+    get "/api/v1/trust/{owner}" trust::trust;
+    get "/api/v1/owners/{owner}" trust::owner;
+    get "/api/v1/events" events::events;
+    get "/api/v1/openapi.json" openapi::description;
+}
 
 /// The routes of the API.
 pub(super) fn routes() -> Router<Gateway> {
-    let add = |router: Router<Gateway>, (path, page): &Page| router.route(path, page());
+    let add = |router: Router<Gateway>, page: &Page| router.route(page.path, (page.answer)());
     PAGES.iter().fold(Router::new(), add)
 }

@@ -4,6 +4,7 @@
 
 mod files;
 mod graph;
+mod needs;
 mod owner;
 mod package;
 mod problem;
@@ -23,7 +24,6 @@ use super::Gateway;
 use super::error::Problem;
 
 pub(super) use problem::for_people;
-pub(super) use trust::tell_trust;
 
 pub(super) fn routes() -> Router<Gateway> {
     Router::new()

@@ -155,8 +155,8 @@ enum Done {
     Pulled(Heard, Judgement),
     /// What the reconciler waits for.
     Sync(Input),
-    /// The heads of a peer were asked for.
-    Heads,
+    /// The heads of a peer were asked for; whether it told all of them.
+    Heads(PeerId, bool),
     /// It was noted that a peer was met.
     Noted,
     /// The own root, read after a change.
@@ -443,7 +443,14 @@ impl Actor {
             Done::Gossip(judged) => self.gossip_judged(judged),
             Done::Pulled(heard, judgement) => self.judge(&heard, judgement),
             Done::Sync(input) => self.reconcile(input),
-            Done::Heads | Done::Noted => {}
+            Done::Heads(peer, told) => {
+                let peers = self.net.as_mut().map(|net| &mut net.peers);
+                if let Some(one) = peers.and_then(|peers| peers.get_mut(&peer)) {
+                    // Of one that did not, they are asked for after the next round.
+                    one.told_heads = told;
+                }
+            }
+            Done::Noted => {}
             Done::Root(input) => {
                 if let Some(net) = &mut self.net {
                     net.reading_root = false;

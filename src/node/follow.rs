@@ -15,6 +15,7 @@ use crate::Result;
 use crate::registry::Catalogue;
 use crate::registry::Release;
 use crate::search::Entry;
+use crate::search::Esteem;
 use crate::search::SearchIndex;
 
 /// Changes that are taken in together: few wait for each other when few come, and a node that joins commits
@@ -167,7 +168,17 @@ async fn advance(
 
 async fn entry(catalogue: &dyn Catalogue, owner: OwnerId, name: CanonicalName) -> Result<Entry> {
     let shown = best(catalogue.releases(owner, &name).await?).map(|release| release.metadata);
-    Ok(Entry { owner, name, shown })
+    // As of now: a download is no change of the catalogue.
+    let downloads = catalogue.downloads(owner, &name).await?;
+    Ok(Entry {
+        owner,
+        name,
+        shown,
+        esteem: Esteem {
+            downloads,
+            ..Esteem::default()
+        },
+    })
 }
 
 /// The release that stands for its package: the highest offered one, a pre-release only if there is no other.

@@ -191,23 +191,23 @@ async fn heads(shared: &Shared, after: Option<HeadPlace>) -> Result<Heads> {
     Ok(Heads { envelopes, next })
 }
 
-/// Asks a peer for all heads that it keeps, and takes those that are news here.
-pub(super) async fn gather_heads(shared: &Shared, network: &Network, peer: PeerId) -> Result<()> {
+/// Asks a peer for all heads that it keeps, and takes those that are news here. False if it did not answer, or is busy.
+pub(super) async fn gather_heads(shared: &Shared, network: &Network, peer: PeerId) -> Result<bool> {
     let mut after = None;
     for _ in 0..HEAD_PAGES_MAX {
         let answer = network.ask(peer, Request::Heads(after)).await;
         let Some(Response::Heads(Heads { envelopes, next })) = answer else {
-            return Ok(());
+            return Ok(false);
         };
         let envelopes = envelopes.into_iter().map(|one| one.into_vec().into());
         shared.door.heads(envelopes.collect()).await?;
         match next {
             // One that goes back would lead in circles.
             Some(next) if after.is_none_or(|after| next > after) => after = Some(next),
-            _ => return Ok(()),
+            _ => return Ok(true),
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// The envelopes of these records, as far as one answer reaches.

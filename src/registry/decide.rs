@@ -7,6 +7,7 @@ use ggen_protocols::trust::{FULL, Veto};
 use ggen_protocols::view::Mode;
 use redb::{ReadableTable, WriteTransaction};
 
+use super::decisions::Concern;
 use super::policy::Decision;
 use super::pool;
 use super::stored::{self, Source, Stored};
@@ -276,26 +277,26 @@ pub(super) fn pin_label(
     put(transaction, tables::PINS, label.as_str().as_bytes(), row)
 }
 
-/// Notes that this node's user used a release. Returns whether that pins anything that was not pinned.
+/// Notes that this node's user used a release. Returns what that concerns, if it pins anything that was not pinned.
 pub(super) fn used(
     transaction: &WriteTransaction,
     network: NetworkId,
     namespace: Option<&str>,
     release: &ReleaseKey,
     record: RecordId,
-) -> Result<bool, Failure> {
+) -> Result<Option<Concern>, Failure> {
     let stored = Stored(transaction, network);
-    let mut pins = false;
+    let mut pinned = None;
     let owner = release.owner.as_bytes().as_slice();
     match Namespace::parse(namespace)? {
         Namespace::Bare if stored.name_pin(&release.name)?.is_none() => {
             let name = release.name.as_str().as_bytes();
             put(transaction, tables::NAME_PINS, name, Some(owner))?;
-            pins = true;
+            pinned = Some(Concern::Name(release.name.clone()));
         }
         Namespace::Label(label) if stored.pin(&label)?.is_none() => {
             pin_label(transaction, &label, Some(release.owner))?;
-            pins = true;
+            pinned = Some(Concern::All);
         }
         _ => {}
     }
@@ -303,13 +304,39 @@ pub(super) fn used(
     if !contents.contains_key(&release.version) {
         let at = key::release(release.owner, &release.name, Some(&release.version));
         put(transaction, tables::CONTENTS, &at, Some(record.as_bytes()))?;
-        pins = true;
+        pinned.get_or_insert_with(|| Concern::Name(release.name.clone()));
     }
     let last = stored::last_position(&transaction.table(tables::CHANGES)?)?;
     let used = last.to_be_bytes();
     put(transaction, tables::USED, owner, Some(&used))?;
     pool::reconsider(transaction, release.owner)?;
-    Ok(pins)
+    Ok(pinned)
+}
+
+/// Whether a use is noted as it would be now: [`used`] would change nothing.
+pub(super) fn is_used<S: Source>(
+    stored: &Stored<'_, S>,
+    namespace: Option<&str>,
+    release: &ReleaseKey,
+) -> Result<bool, Failure> {
+    let is_pinned = match Namespace::parse(namespace)? {
+        Namespace::Bare => stored.name_pin(&release.name)?.is_some(),
+        Namespace::Label(label) => stored.pin(&label)?.is_some(),
+        Namespace::Owner(_) => true,
+    };
+    if !is_pinned {
+        return Ok(false);
+    }
+    let at = key::release(release.owner, &release.name, Some(&release.version));
+    let contents = stored.0.table(tables::CONTENTS)?;
+    if contents.get(at.as_slice()).map_err(Fault::from)?.is_none() {
+        return Ok(false);
+    }
+    let last = stored::last_position(&stored.0.table(tables::CHANGES)?)?;
+    let used = stored.0.table(tables::USED)?;
+    let used = used.get(release.owner.as_bytes().as_slice());
+    let used = used.map_err(Fault::from)?;
+    Ok(used.is_some_and(|at| at.value() == last.to_be_bytes()))
 }
 
 /// Makes the vetoes those that follow, and tells of packages that are offered or not any more because of it.

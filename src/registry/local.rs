@@ -2,17 +2,17 @@
 
 mod catalogue;
 mod choices;
+mod downloads;
 mod tokens;
 mod trust_store;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use ggen_protocols::hash::ContentHash;
-use ggen_protocols::id::{Label, NetworkId, OwnerId, PackageId};
+use ggen_protocols::id::{Label, NetworkId, OwnerId, PackageId, ReleaseKey};
 use ggen_protocols::limits;
 use ggen_protocols::metadata::PackageMetadata;
 use ggen_protocols::record::{Record, Verified};
@@ -21,15 +21,20 @@ use semver::{Version, VersionReq};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
+use super::downloads::day_of;
 use super::sign::{self, Identity};
 use super::stored::{self, Source, Stored};
 use super::trust::Viewer;
-use super::view::{self, Failure};
+use super::view::{self, Failure, Namespace};
 use super::write::{self, Offer, Terms, Written};
-use super::{Admission, Registry, RegistryError, decide, pool, tables};
+use super::{
+    Admission, Concern, Decisions, DependencyGraph, MetadataUpdates, PackageStats, Registry,
+    RegistryError, decide, offers, pool, tables,
+};
 use crate::Result;
 use crate::crypto::PrivateKey;
 use crate::db::{Db, DbError, Fault, Schema};
+use downloads::Downloads;
 
 const SCHEMA: Schema = Schema {
     name: "catalogue",
@@ -85,8 +90,9 @@ impl OpenOptions {
 #[derive(Debug)]
 pub struct LocalRegistry {
     db: Db,
+    downloads: Downloads,
     position: watch::Sender<u64>,
-    decisions: Arc<AtomicU64>,
+    decisions: Arc<Decisions>,
     network: NetworkId,
     identity: Option<Identity>,
     viewer: RwLock<Arc<Viewer>>,
@@ -140,6 +146,7 @@ impl LocalRegistry {
             return Err(RegistryError::OtherNetwork { path }.into());
         }
         let registry = Self {
+            downloads: Downloads::new(db.weak()),
             db,
             position: watch::Sender::new(last),
             decisions: Arc::default(),
@@ -250,8 +257,8 @@ impl LocalRegistry {
         let decisions = self.decisions.clone();
         let told = move |outcome: &Result<Written<(T, bool)>>| {
             if let Ok(written) = outcome {
-                if written.is_decision {
-                    decisions.fetch_add(1, Ordering::AcqRel);
+                if let Some(concern) = &written.decided {
+                    decisions.add(concern.clone());
                 }
                 position.send_if_modified(|last| {
                     let moved = written.position > *last;
@@ -268,7 +275,7 @@ impl LocalRegistry {
                     value,
                     position,
                     is_crowded: written.is_crowded,
-                    is_decision: written.is_decision,
+                    decided: written.decided,
                 })
             }))
         };
@@ -319,7 +326,7 @@ impl OwnWriter {
             pool::readmit(transaction, owner)?;
         }
         let offers = record.into_iter().map(Offer::of).collect();
-        let is_decision = pin.is_some();
+        let decided = pin.is_some().then_some(Concern::All);
         if let Some((label, owner)) = pin {
             decide::pin_label(transaction, &label, Some(owner))?;
         }
@@ -328,7 +335,7 @@ impl OwnWriter {
             value: written.value.into_iter().next().unwrap_or(Admission::Known),
             position: written.position,
             is_crowded: written.is_crowded,
-            is_decision,
+            decided,
         })
     }
 }
@@ -380,6 +387,12 @@ fn prepare(
     })
 }
 
+/// Whether an id says itself whose release it is.
+fn names_owner(id: &PackageId) -> bool {
+    let namespace = id.namespace.as_deref();
+    matches!(Namespace::parse(namespace), Ok(Namespace::Owner(_)))
+}
+
 /// A refusal is an answer; a fault is a failure of the transaction.
 fn settle<T>(outcome: Result<T, Failure>) -> Result<Result<T>, Fault> {
     match outcome {
@@ -426,7 +439,16 @@ impl Registry for LocalRegistry {
     }
 
     async fn get(&self, id: &PackageId) -> Result<PackageMetadata> {
-        let (id, viewer) = (id.clone(), self.viewer());
+        let viewer = self.viewer();
+        if names_owner(id) {
+            // A few rows of one release: no trust is looked at, and no claims.
+            let network = self.network;
+            let read = self
+                .db
+                .read_here(|snapshot| settle(view::get(&Stored(snapshot, network), &viewer, id)));
+            return read.map_err(RegistryError::from)?;
+        }
+        let id = id.clone();
         self.view(move |stored| view::get(stored, &viewer, &id))
             .await
     }
@@ -442,6 +464,29 @@ impl Registry for LocalRegistry {
         let (name, req, viewer) = (name.to_owned(), req.clone(), self.viewer());
         self.view(move |stored| view::resolve_version(stored, &viewer, &name, &req))
             .await
+    }
+
+    async fn resolve_dependencies(
+        &self,
+        id: &PackageId,
+        transitive: bool,
+    ) -> Result<DependencyGraph> {
+        let (id, viewer) = (id.clone(), self.viewer());
+        self.view(move |stored| offers::resolve_dependencies(stored, &viewer, &id, transitive))
+            .await
+    }
+
+    async fn update_metadata(&self, id: &PackageId, updates: MetadataUpdates) -> Result<()> {
+        let identity = self.identity("describe releases")?;
+        let (writer, id) = (self.own_writer(), id.clone());
+        self.change(move |transaction| {
+            let snapshot = Stored(transaction, writer.terms.network);
+            let (viewer, now) = (&writer.viewer, writer.terms.now_ms);
+            let record = sign::update(&snapshot, &identity, viewer, &id, updates, now)?;
+            writer.write(transaction, record, None)
+        })
+        .await?;
+        Ok(())
     }
 
     async fn yank(&self, id: &PackageId, reason: Option<&str>) -> Result<()> {
@@ -469,9 +514,34 @@ impl Registry for LocalRegistry {
         self.view(move |stored| view::list_by_author(stored, &author, limit, offset))
             .await
     }
+
+    async fn get_stats(&self, id: &PackageId) -> Result<PackageStats> {
+        let release = self.key_of(id).await?;
+        let counted = self.counted(release.owner, &release.name).await?;
+        Ok(PackageStats::of(counted, day_of((self.clock)())))
+    }
+
+    async fn record_download(&self, id: &PackageId) -> Result<()> {
+        let release = self.key_of(id).await?;
+        self.downloads.count(release, day_of((self.clock)()));
+        Ok(())
+    }
+}
+
+impl Drop for LocalRegistry {
+    fn drop(&mut self) {
+        // The database finishes what it was given before it closes.
+        self.downloads.hand_over();
+    }
 }
 
 impl LocalRegistry {
+    async fn key_of(&self, id: &PackageId) -> Result<ReleaseKey> {
+        let (id, viewer) = (id.clone(), self.viewer());
+        self.view(move |stored| view::key_of(stored, &viewer, &id))
+            .await
+    }
+
     async fn set_yanked(&self, id: &PackageId, yanked: Option<String>) -> Result<()> {
         let identity = self.identity("yank")?;
         let (writer, id) = (self.own_writer(), id.clone());

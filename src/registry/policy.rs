@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evidence::{Evidence, Question};
 use super::tokens::Tokens;
-use super::{RegistryError, text};
+use super::{Decisions, RegistryError, text};
 use crate::Result;
 
 /// The decisions of a node's user, and what follows from them here.
@@ -25,12 +25,12 @@ use crate::Result;
 /// - What a method returned `Ok` for survives a crash; a decision is made as a whole or not at all.
 /// - Pins are made by [`Choices::used`] and [`Choices::decide`] alone: never by what others send.
 /// - A change of who is vetoed is a change of every package of theirs in the catalogue's feed.
-/// - `decisions` is another number once a decision was made, and once a use pinned something.
+/// - `decisions` counts one more once a decision was made, and once a use pinned something.
 #[async_trait]
 pub trait Choices: Tokens + fmt::Debug + Send + Sync {
     /// Counts, while it is open, what changed of the decisions: what was read after this was asked may be kept until
-    /// it is another number, or the catalogue's feed tells of a change.
-    fn decisions(&self) -> u64;
+    /// there was a change that concerns it, or the catalogue's feed tells of one.
+    fn decisions(&self) -> &Decisions;
 
     /// All decisions that hold.
     async fn policy(&self) -> Result<Policy>;

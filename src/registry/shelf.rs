@@ -39,6 +39,25 @@ impl Shelf {
         })
     }
 
+    /// The same with one release of it only, whichever others there are.
+    pub(super) fn read_one(snapshot: &impl Snapshot, release: &ReleaseKey) -> Result<Self, Fault> {
+        let ReleaseKey {
+            owner,
+            name,
+            version,
+        } = release;
+        let slot = snapshot.slot(release)?.into_iter();
+        let used = snapshot.content(release)?.into_iter();
+        Ok(Self {
+            owner: *owner,
+            name: name.clone(),
+            states: States::read_one(snapshot, release)?,
+            slots: slot.map(|slot| (version.clone(), slot)).collect(),
+            used: used.map(|record| (version.clone(), record)).collect(),
+            gate: Gate::read(snapshot, *owner)?,
+        })
+    }
+
     /// Versions that are published or were used here, ascending.
     pub(super) fn versions(&self) -> BTreeSet<Version> {
         self.slots.keys().chain(self.used.keys()).cloned().collect()
@@ -50,9 +69,22 @@ impl Shelf {
         version: &Version,
         slot: &Slot,
     ) -> Result<bool, Fault> {
+        Ok(!self.is_yanked(version) && self.is_given_out(snapshot, version, slot)?)
+    }
+
+    pub(super) fn is_yanked(&self, version: &Version) -> bool {
+        self.states.yanked(version)
+    }
+
+    /// Whether whoever asks for this very version gets it, yanked or not.
+    pub(super) fn is_given_out(
+        &self,
+        snapshot: &impl Snapshot,
+        version: &Version,
+        slot: &Slot,
+    ) -> Result<bool, Fault> {
         let unsound = matches!(snapshot.verdict(&slot.first().record)?, Verdict::Unsound(_));
-        Ok(!self.states.yanked(version)
-            && !self.states.withdrawn(version)
+        Ok(!self.states.withdrawn(version)
             && !unsound
             && self.gate.withheld(snapshot, slot)?.is_none()
             && self.is_as_used(snapshot, version, slot)?)
@@ -123,7 +155,8 @@ impl Shelf {
             yanked: self.states.yanked(version) || is_shown_yanked,
             withdrawn: self.states.withdrawn(version),
             note: self.states.note(version),
-            state: self.states.state(&self.name, version),
+            state: self.states.state(&self.name, Some(version)),
+            package_state: self.states.state(&self.name, None),
             verdict: snapshot.verdict(&record)?,
             first_seen: moment(held.first_seen_ms),
             key: ReleaseKey::new(self.owner, self.name.clone(), version),
@@ -238,6 +271,16 @@ impl States {
         Ok(Self(snapshot.registers(owner, name)?))
     }
 
+    /// Those that speak of one release.
+    fn read_one(snapshot: &impl Snapshot, release: &ReleaseKey) -> Result<Self, Fault> {
+        let mut registers = BTreeMap::new();
+        for version in [None, Some(&release.version)] {
+            let register = snapshot.register(release.owner, &release.name, version)?;
+            registers.extend(register.map(|register| (version.cloned(), register)));
+        }
+        Ok(Self(registers))
+    }
+
     /// The package's register, then the release's: what the second says comes later.
     fn of(&self, version: &Version) -> impl Iterator<Item = &Register> {
         let own = self.0.get(&Some(version.clone()));
@@ -252,12 +295,12 @@ impl States {
         self.of(version).any(|register| register.withdrawn)
     }
 
-    /// What the release's own register holds, in the form that a record sets it in.
-    pub(crate) fn state(&self, name: &CanonicalName, version: &Version) -> Option<State> {
-        let register = self.0.get(&Some(version.clone()))?;
+    /// What the own register of a release or of the package holds, in the form that a record sets it in.
+    pub(crate) fn state(&self, name: &CanonicalName, version: Option<&Version>) -> Option<State> {
+        let register = self.0.get(&version.cloned())?;
         Some(State {
             name: name.to_string(),
-            version: Some(version.to_string()),
+            version: version.map(ToString::to_string),
             revision: register.revision,
             yanked: register.yanked,
             withdrawn: register.withdrawn,

@@ -11,7 +11,7 @@ use ggen_protocols::record::{Body, FeedHead, Publish, Record, Refusal, Signed, S
 use super::shelf::States;
 use super::trust::Viewer;
 use super::view::{self, Failure, Namespace, Snapshot};
-use super::{RegistryError, names};
+use super::{MetadataUpdates, RegistryError, names};
 use crate::crypto::{PrivateKey, StrictSignatures};
 use crate::db::Fault;
 
@@ -68,6 +68,29 @@ impl Identity {
         let signed = Signed::from_envelope(self.key.seal(draft)).map_err(invalid)?;
         let verified = signed.verify(&StrictSignatures, self.network);
         Ok(verified.map_err(invalid)?)
+    }
+
+    /// Where `id` stands, if it is this identity's.
+    ///
+    /// # Errors
+    /// `NotFound`, `Contested`, and `Unauthorized` if it is somebody else's to do `what` with.
+    fn own(
+        &self,
+        snapshot: &impl Snapshot,
+        viewer: &Viewer,
+        id: &PackageId,
+        what: &str,
+    ) -> Result<ReleaseKey, Failure> {
+        let (key, _) = view::find(snapshot, viewer, id)?;
+        if key.owner != self.owner {
+            return Err(RegistryError::Unauthorized(format!(
+                "{id} is {}'s and this registry signs as {}: only its owner can {what} it",
+                key.owner.short(),
+                self.owner.short()
+            ))
+            .into());
+        }
+        Ok(key)
     }
 
     /// The label in `namespace` if it is nobody's yet.
@@ -158,17 +181,9 @@ pub(crate) fn set_yanked(
     yanked: Option<&str>,
     now_ms: u64,
 ) -> Result<Option<Verified<Record>>, Failure> {
-    let (key, _) = view::find(snapshot, viewer, id)?;
-    if key.owner != identity.owner {
-        return Err(RegistryError::Unauthorized(format!(
-            "{id} is {}'s and this registry signs as {}: only its owner can yank it",
-            key.owner.short(),
-            identity.owner.short()
-        ))
-        .into());
-    }
+    let key = identity.own(snapshot, viewer, id, "yank")?;
     let states = States::read(snapshot, key.owner, &key.name)?;
-    let known = states.state(&key.name, &key.version);
+    let known = states.state(&key.name, Some(&key.version));
     let is_yanked = known.as_ref().is_some_and(|known| known.yanked);
     let note = yanked.unwrap_or_default();
     let same_note = note.is_empty() || known.as_ref().is_some_and(|known| known.note == note);
@@ -180,15 +195,7 @@ pub(crate) fn set_yanked(
         }
         return Ok(None);
     }
-    let known = known.unwrap_or(State {
-        name: key.name.to_string(),
-        version: Some(key.version.to_string()),
-        revision: 0,
-        yanked: false,
-        withdrawn: false,
-        note: String::new(),
-        info: None,
-    });
+    let known = known.unwrap_or_else(|| never_set(&key));
     let state = State {
         revision: known.revision + 1,
         yanked: yanked.is_some(),
@@ -198,6 +205,39 @@ pub(crate) fn set_yanked(
     let record = identity.seal(snapshot, Body::State(state), now_ms)?;
     check_own(snapshot, &record, id.namespace.as_deref())?;
     Ok(Some(record))
+}
+
+/// Builds and signs the record that replaces what describes a release; nothing if it says so already.
+pub(crate) fn update(
+    snapshot: &impl Snapshot,
+    identity: &Identity,
+    viewer: &Viewer,
+    id: &PackageId,
+    updates: MetadataUpdates,
+    now_ms: u64,
+) -> Result<Option<Verified<Record>>, Failure> {
+    let key = identity.own(snapshot, viewer, id, "describe")?;
+    let states = States::read(snapshot, key.owner, &key.name)?;
+    let known = states.state(&key.name, Some(&key.version));
+    let Some(state) = updates.next(known.unwrap_or_else(|| never_set(&key)))? else {
+        return Ok(None);
+    };
+    let record = identity.seal(snapshot, Body::State(state), now_ms)?;
+    check_own(snapshot, &record, id.namespace.as_deref())?;
+    Ok(Some(record))
+}
+
+/// The state of a release that nobody ever set.
+fn never_set(key: &ReleaseKey) -> State {
+    State {
+        name: key.name.to_string(),
+        version: Some(key.version.to_string()),
+        revision: 0,
+        yanked: false,
+        withdrawn: false,
+        note: String::new(),
+        info: None,
+    }
 }
 
 /// Checks a record that was signed for a user of this node. False if it is known, or says nothing new.

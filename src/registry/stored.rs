@@ -261,6 +261,18 @@ impl<S: Source> Snapshot for Stored<'_, S> {
         Ok(registers)
     }
 
+    fn register(
+        &self,
+        owner: OwnerId,
+        name: &CanonicalName,
+        version: Option<&Version>,
+    ) -> Result<Option<Register>, Fault> {
+        let key = key::release(owner, name, version);
+        let table = self.0.table(REGISTERS)?;
+        let row = table.get(key.as_slice())?;
+        row.map(|row| read_register(&key, row.value())).transpose()
+    }
+
     fn owners(&self, name: &CanonicalName) -> Result<Vec<OwnerId>, Fault> {
         let prefix = [name.as_str().as_bytes(), &[END]].concat();
         let mut owners = Vec::new();
@@ -292,6 +304,22 @@ impl<S: Source> Snapshot for Stored<'_, S> {
             Ok(owners.len() < limit)
         })?;
         Ok(owners)
+    }
+
+    fn names(&self, prefix: &str, limit: usize) -> Result<Vec<CanonicalName>, Fault> {
+        let prefix = prefix.as_bytes();
+        let mut names: Vec<CanonicalName> = Vec::new();
+        scan(&self.0.table(NAMES)?, prefix, prefix, |key, _| {
+            let name = key.split(|byte| *byte == END).next().unwrap_or_default();
+            let is_new = names
+                .last()
+                .is_none_or(|last| last.as_str().as_bytes() != name);
+            if is_new && names.len() < limit {
+                names.push(read_text(NAMES, name)?);
+            }
+            Ok(!is_new || names.len() < limit)
+        })?;
+        Ok(names)
     }
 
     fn has_package(&self, owner: OwnerId, name: &CanonicalName) -> Result<bool, Fault> {
@@ -510,6 +538,14 @@ impl<S: Source> Snapshot for Stored<'_, S> {
             Ok(true)
         })?;
         Ok(contents)
+    }
+
+    fn content(&self, release: &ReleaseKey) -> Result<Option<RecordId>, Fault> {
+        let key = key::release(release.owner, &release.name, Some(&release.version));
+        let table = self.0.table(CONTENTS)?;
+        let row = table.get(key.as_slice())?;
+        let record = row.map(|row| bytes32(row.value()).ok_or_else(|| damaged(CONTENTS, &key)));
+        Ok(record.transpose()?.map(RecordId::from_bytes))
     }
 
     fn anchors(&self) -> Result<BTreeMap<OwnerId, Anchor>, Fault> {

@@ -96,8 +96,11 @@ pub(super) const USED: Rows = TableDefinition::new("used");
 /// id of a token -> its digest and what it allows.
 pub(super) const TOKENS: Rows = TableDefinition::new("tokens");
 
+/// owner, name, version, day -> downloads on that day; of day 0, those of all days that are not kept. Not part of the set.
+pub(super) const DOWNLOADS: Rows = TableDefinition::new("downloads");
+
 /// Every table.
-pub(super) const ALL: [Rows; 33] = [
+pub(super) const ALL: [Rows; 34] = [
     ABOUT,
     RECORDS,
     CHANGES,
@@ -131,6 +134,7 @@ pub(super) const ALL: [Rows; 33] = [
     INTRODUCERS,
     USED,
     TOKENS,
+    DOWNLOADS,
 ];
 
 /// What is added in [`IDS`] to the serial of a declined record's owner, which tells it from a position.
@@ -140,7 +144,7 @@ pub(super) const END: u8 = 0;
 
 /// The keys of rows.
 pub(super) mod key {
-    use super::{CanonicalName, END, OwnerId, PublicKey, RecordId, Version};
+    use super::{CanonicalName, END, OwnerId, PublicKey, RecordId, ReleaseKey, Version};
 
     pub(in super::super) fn package(owner: OwnerId, name: &CanonicalName) -> Vec<u8> {
         [owner.as_bytes(), name.as_str().as_bytes()].concat()
@@ -162,6 +166,13 @@ pub(super) mod key {
         let version = version.map(ToString::to_string).unwrap_or_default();
         let name = name.as_str().as_bytes();
         [owner.as_bytes(), name, &[END], version.as_bytes()].concat()
+    }
+
+    /// What the keys of a release's counts begin with.
+    pub(in super::super) fn downloads(release: &ReleaseKey) -> Vec<u8> {
+        let mut key = self::release(release.owner, &release.name, Some(&release.version));
+        key.push(END);
+        key
     }
 
     pub(in super::super) fn feed(owner: OwnerId, key: PublicKey) -> Vec<u8> {

@@ -50,6 +50,13 @@ pub(crate) trait Snapshot {
         owner: OwnerId,
         name: &CanonicalName,
     ) -> Result<BTreeMap<Option<Version>, Register>, Fault>;
+    /// One of those.
+    fn register(
+        &self,
+        owner: OwnerId,
+        name: &CanonicalName,
+        version: Option<&Version>,
+    ) -> Result<Option<Register>, Fault>;
     /// Who publishes under a name, ascending.
     fn owners(&self, name: &CanonicalName) -> Result<Vec<OwnerId>, Fault>;
     /// The first of them after `after`.
@@ -59,6 +66,8 @@ pub(crate) trait Snapshot {
         after: Option<OwnerId>,
         limit: usize,
     ) -> Result<Vec<OwnerId>, Fault>;
+    /// The first names with this prefix under which something is published, ascending.
+    fn names(&self, prefix: &str, limit: usize) -> Result<Vec<CanonicalName>, Fault>;
     /// Whether an owner publishes under a name.
     fn has_package(&self, owner: OwnerId, name: &CanonicalName) -> Result<bool, Fault>;
     /// The first packages after `after` of which some release names this author, who is in lower case.
@@ -106,6 +115,8 @@ pub(crate) trait Snapshot {
         owner: OwnerId,
         name: &CanonicalName,
     ) -> Result<BTreeMap<Version, RecordId>, Fault>;
+    /// The record of one of them.
+    fn content(&self, release: &ReleaseKey) -> Result<Option<RecordId>, Fault>;
     fn anchors(&self) -> Result<BTreeMap<OwnerId, Anchor>, Fault>;
     /// Blocked owners, and why they are.
     fn blocked(&self) -> Result<BTreeMap<OwnerId, String>, Fault>;
@@ -203,9 +214,9 @@ pub(crate) fn get(
 fn release(snapshot: &impl Snapshot, viewer: &Viewer, id: &PackageId) -> Result<Release, Failure> {
     let name = id.name.parse::<PackageName>()?.canonical();
     let owner = owner_of(snapshot, viewer, id.namespace.as_deref(), &name)?;
-    let version = ReleaseKey::new(owner, name.clone(), &id.version).version;
-    let package = Shelf::read(snapshot, owner, &name)?;
-    let found = package.release(snapshot, &version)?;
+    let key = ReleaseKey::new(owner, name, &id.version);
+    let package = Shelf::read_one(snapshot, &key)?;
+    let found = package.release(snapshot, &key.version)?;
     match found {
         Some(release) => Ok(release),
         None => {
@@ -361,6 +372,18 @@ pub(crate) fn is_yanked(
     id: &PackageId,
 ) -> Result<bool, Failure> {
     Ok(release(snapshot, viewer, id)?.yanked)
+}
+
+/// Where the release stands that `id` means.
+///
+/// # Errors
+/// `NotFound`, `Contested`.
+pub(crate) fn key_of(
+    snapshot: &impl Snapshot,
+    viewer: &Viewer,
+    id: &PackageId,
+) -> Result<ReleaseKey, Failure> {
+    Ok(release(snapshot, viewer, id)?.key)
 }
 
 pub(crate) fn releases(

@@ -17,7 +17,7 @@ use super::pool::{self, Account, Accounts, DECLINED_PER_OWNER_MAX, Place};
 use super::settle::{self, Known};
 use super::stored::{self, Source, scan};
 use super::tables::{self, DECLINED, Row, key, row};
-use super::{Admission, Verdict, decide, derive, tree};
+use super::{Admission, Concern, Verdict, decide, derive, tree};
 use crate::db::Fault;
 
 /// A record, with all that can be computed of it before the transaction.
@@ -100,8 +100,8 @@ pub(super) struct Written<T> {
     pub(super) position: u64,
     /// Whether strangers have to make room now: [`super::pool::evict`] is to be called until they have.
     pub(super) is_crowded: bool,
-    /// Whether other decisions hold than before.
-    pub(super) is_decision: bool,
+    /// What is concerned if other decisions hold than before.
+    pub(super) decided: Option<Concern>,
 }
 
 impl<T> Written<T> {
@@ -111,7 +111,7 @@ impl<T> Written<T> {
             value,
             position,
             is_crowded: false,
-            is_decision: false,
+            decided: None,
         }
     }
 }
@@ -132,7 +132,7 @@ pub(super) fn admit(
         value: admissions,
         position,
         is_crowded: size.is_beyond(terms.pool_bytes_max),
-        is_decision: false,
+        decided: None,
     })
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tantivy::indexer::IndexWriterOptions;
-use tantivy::merge_policy::LogMergePolicy;
+use tantivy::merge_policy::{LogMergePolicy, NoMergePolicy};
 use tantivy::store::Compressor;
 use tantivy::{
     Index, IndexBuilder, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, TantivyError,
@@ -21,6 +21,10 @@ use super::schema::{self, Fields};
 
 /// Bytes that the writer gathers before it begins another segment: 8,000 packages take less.
 const WRITER_BYTES: usize = 24 << 20;
+/// The same for each thread of a rebuild, which has no changes to keep searches fresh with.
+const REBUILD_BYTES: usize = 64 << 20;
+/// Most threads of a rebuild: more would wait for the disk.
+const REBUILD_THREADS_MAX: usize = 8;
 /// Segments of like size that are merged into one.
 const MERGED_SEGMENTS_MIN: usize = 4;
 /// How often a busy lock is tried again.
@@ -47,6 +51,14 @@ impl Generation {
         if let Err(error) = self.writer.wait_merging_threads() {
             tracing::debug!(%error, "a merge of the search index failed");
         }
+    }
+
+    /// Makes durable what a rebuild wrote, and goes on as the index that is searched.
+    pub(crate) fn settle(mut self) -> tantivy::Result<Self> {
+        commit(&mut self.writer, 0)?;
+        let index = self.writer.index().clone();
+        self.writer.wait_merging_threads()?;
+        generation(&self.path, &index, 0, Pace::Steady)
     }
 
     /// Deletes it.
@@ -76,7 +88,7 @@ pub(crate) fn open(root: &Path, fields: &Fields) -> Result<Generation, SearchErr
     match found {
         Some(generation) => Ok(generation),
         None => {
-            let mut generation = begin(root, fields)?;
+            let mut generation = begin(root, fields, Pace::Steady)?;
             let done = commit(&mut generation.writer, 0);
             done.map_err(|error| failed("begin a search index in", root, &error))?;
             Ok(generation)
@@ -85,7 +97,7 @@ pub(crate) fn open(root: &Path, fields: &Fields) -> Result<Generation, SearchErr
 }
 
 /// Begins a generation that does not count before its first [`commit`].
-pub(crate) fn begin(root: &Path, fields: &Fields) -> Result<Generation, SearchError> {
+pub(crate) fn begin(root: &Path, fields: &Fields, pace: Pace) -> Result<Generation, SearchError> {
     let number = generations(root)?
         .iter()
         .map(|(number, _)| number + 1)
@@ -102,7 +114,7 @@ pub(crate) fn begin(root: &Path, fields: &Fields) -> Result<Generation, SearchEr
         .and_then(|()| {
             let builder = IndexBuilder::new().schema(fields.schema.clone());
             let index = builder.settings(settings).create_in_dir(&path)?;
-            generation(&path, &index, 0)
+            generation(&path, &index, 0, pace)
         });
     begun.map_err(|error| failed("begin a search index in", &path, &error))
 }
@@ -170,7 +182,7 @@ fn open_one(path: &Path, fields: &Fields) -> Result<Option<Generation>, SearchEr
         let position = payload.and_then(|payload| payload.parse().ok());
         let whole = index.schema() == fields.schema && index.validate_checksum()?.is_empty();
         match position {
-            Some(position) if whole => generation(path, &index, position).map(Some),
+            Some(position) if whole => generation(path, &index, position, Pace::Steady).map(Some),
             _ => Ok(None),
         }
     });
@@ -202,15 +214,44 @@ fn locked_writer(index: &Index, options: IndexWriterOptions) -> tantivy::Result<
     }
 }
 
-fn generation(path: &Path, index: &Index, position: u64) -> tantivy::Result<Generation> {
-    let options = IndexWriterOptions::builder()
-        .memory_budget_per_thread(WRITER_BYTES)
-        .num_worker_threads(1)
-        .num_merge_threads(1);
+/// How a generation is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// Small changes, beside searches.
+    Steady,
+    /// Everything at once, with all cores.
+    Rebuild,
+}
+
+/// How many threads write a rebuild.
+pub(crate) fn rebuild_threads() -> usize {
+    let cores = std::thread::available_parallelism();
+    cores.map_or(1, usize::from).min(REBUILD_THREADS_MAX)
+}
+
+fn generation(
+    path: &Path,
+    index: &Index,
+    position: u64,
+    pace: Pace,
+) -> tantivy::Result<Generation> {
+    let options = IndexWriterOptions::builder().num_merge_threads(1);
+    let options = match pace {
+        Pace::Steady => options
+            .memory_budget_per_thread(WRITER_BYTES)
+            .num_worker_threads(1),
+        Pace::Rebuild => options
+            .memory_budget_per_thread(REBUILD_BYTES)
+            .num_worker_threads(rebuild_threads()),
+    };
     let writer = locked_writer(index, options.build())?;
-    let mut policy = LogMergePolicy::default();
-    policy.set_min_num_segments(MERGED_SEGMENTS_MIN);
-    writer.set_merge_policy(Box::new(policy));
+    if pace == Pace::Rebuild {
+        writer.set_merge_policy(Box::new(NoMergePolicy));
+    } else {
+        let mut policy = LogMergePolicy::default();
+        policy.set_min_num_segments(MERGED_SEGMENTS_MIN);
+        writer.set_merge_policy(Box::new(policy));
+    }
     let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual);
     let reader = reader.doc_store_cache_num_blocks(BLOCKS_KEPT).try_into()?;
     let path = path.to_owned();
@@ -222,6 +263,6 @@ fn generation(path: &Path, index: &Index, position: u64) -> tantivy::Result<Gene
     })
 }
 
-fn failed(what: &str, path: &Path, error: &dyn std::fmt::Display) -> SearchError {
+pub(crate) fn failed(what: &str, path: &Path, error: &dyn std::fmt::Display) -> SearchError {
     SearchError::IndexingFailed(format!("cannot {what} {}: {error}", path.display()))
 }

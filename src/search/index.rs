@@ -1,5 +1,6 @@
 //! `TantivySearchEngine`: a Tantivy index on disk with the newest changes on top.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,17 +12,18 @@ use ggen_protocols::id::PackageId;
 use ggen_protocols::metadata::PackageMetadata;
 use tokio::task::spawn_blocking;
 
-use super::folder::{self, Generation};
+use super::folder::{self, Generation, Pace};
+use super::lexicon::Committed;
 use super::overlay::Change;
 use super::query;
 use super::rank;
 use super::schema::{Fields, Page, key_of};
 use super::similar;
-use super::suggest::{self, Typed};
+use super::suggest::{self, Begun};
 use super::writer::{self, Shared, Task};
 use super::{
-    Entry, Facets, IndexStats, SearchEngine, SearchError, SearchIndex, SearchPage, SearchQuery,
-    SearchResult,
+    Entry, Esteem, Facets, IndexStats, SearchEngine, SearchError, SearchIndex, SearchPage,
+    SearchQuery, SearchResult,
 };
 use crate::Result;
 
@@ -84,7 +86,12 @@ impl TantivySearchEngine {
         let opened = blocking(SearchError::IndexingFailed, move || {
             let fields = Fields::new();
             let generation = folder::open(&folder, &fields)?;
-            let shared = Arc::new(Shared::new(fields, &generation, options.commit_delay));
+            let searcher = generation.reader.searcher();
+            let committed = Committed::read(&fields, searcher, None).map_err(|error| {
+                SearchError::IndexingFailed(format!("cannot read {}: {error}", folder.display()))
+            })?;
+            let delay = options.commit_delay;
+            let shared = Arc::new(Shared::new(fields, &generation, committed, delay));
             let with = shared.clone();
             let thread = std::thread::Builder::new().name("search-writer".to_owned());
             let writer = thread.spawn(move || writer::write(&with, generation));
@@ -104,7 +111,7 @@ impl TantivySearchEngine {
     }
 
     async fn change(&self, key: String, package: Option<&PackageMetadata>) -> Result<()> {
-        let change = change(key, package)?;
+        let change = change(key, package, Esteem::default())?;
         Ok(self.shared.apply(vec![change], None).await?)
     }
 }
@@ -122,9 +129,13 @@ impl Drop for TantivySearchEngine {
     }
 }
 
-fn change(key: String, package: Option<&PackageMetadata>) -> Result<Change, SearchError> {
+fn change(
+    key: String,
+    package: Option<&PackageMetadata>,
+    esteem: Esteem,
+) -> Result<Change, SearchError> {
     let page = package
-        .map(|package| Page::new(&key, package))
+        .map(|package| Page::new(&key, package, esteem))
         .transpose()?;
     Ok(Change {
         hash: rank::key_hash(&key),
@@ -166,12 +177,12 @@ impl SearchEngine for TantivySearchEngine {
     }
 
     async fn suggest(&self, prefix: &str, limit: usize) -> Result<Vec<String>> {
-        let Some(typed) = Typed::new(prefix, limit) else {
+        let Some(begun) = Begun::new(prefix, limit) else {
             return Ok(Vec::new());
         };
         let shared = self.shared.clone();
         let names = blocking(SearchError::QueryFailed, move || {
-            suggest::names(&shared.fields, &shared.view(), &typed)
+            suggest::names(&shared.view(), &begun)
         });
         Ok(names.await?)
     }
@@ -203,14 +214,18 @@ impl SearchEngine for TantivySearchEngine {
         let (held, ticket) = self.shared.hold();
         let root = self.root.clone();
         let shared = self.shared.clone();
-        let begin = move || folder::begin(&root, &shared.fields);
-        let mut next = Abandoned(Some(blocking(SearchError::IndexingFailed, begin).await?));
+        let begin = move || folder::begin(&root, &shared.fields, Pace::Rebuild);
+        let begun = blocking(SearchError::IndexingFailed, begin).await?;
+        let mut next = Abandoned::new(begun);
         loop {
             let chunk: Vec<_> = (&mut *packages).take(REBUILD_CHUNK).collect();
             let last = chunk.len() < REBUILD_CHUNK;
             let shared = self.shared.clone();
             next = blocking(SearchError::IndexingFailed, move || {
-                next.add(&shared.fields, &chunk, last)?;
+                next.add(&shared.fields, &chunk)?;
+                if last {
+                    next.settle()?;
+                }
                 Ok(next)
             })
             .await?;
@@ -218,7 +233,7 @@ impl SearchEngine for TantivySearchEngine {
                 break;
             }
         }
-        if let Some(generation) = next.0.take() {
+        if let Some(generation) = next.generation.take() {
             let replace = |done| Task::Replace(Box::new(generation), ticket, done);
             self.shared.run(replace).await?;
         }
@@ -257,7 +272,7 @@ impl SearchIndex for TantivySearchEngine {
         let changes = move || {
             let change = |entry: Entry| {
                 let key = rank::key(&entry.owner.to_string(), entry.name.as_str());
-                change(key, entry.shown.as_ref())
+                change(key, entry.shown.as_ref(), entry.esteem)
             };
             entries
                 .into_iter()
@@ -278,36 +293,77 @@ impl SearchIndex for TantivySearchEngine {
 }
 
 /// A generation that is deleted if nobody takes it: a rebuild that failed or was dropped.
-struct Abandoned(Option<Generation>);
+struct Abandoned {
+    generation: Option<Generation>,
+    /// Short forms of the keys that are in it.
+    known: HashSet<u64>,
+}
 
 impl Abandoned {
-    fn add(
-        &mut self,
-        fields: &Fields,
-        packages: &[PackageMetadata],
-        last: bool,
-    ) -> Result<(), SearchError> {
-        let Some(generation) = &mut self.0 else {
+    fn new(generation: Generation) -> Self {
+        Self {
+            generation: Some(generation),
+            known: HashSet::new(),
+        }
+    }
+
+    /// Adds packages, of which later ones replace earlier ones, with all cores.
+    fn add(&mut self, fields: &Fields, packages: &[PackageMetadata]) -> Result<(), SearchError> {
+        let Some(generation) = &self.generation else {
             return Ok(());
         };
-        let failed = |error: tantivy::TantivyError| SearchError::IndexingFailed(error.to_string());
-        for package in packages {
+        let mut later = HashSet::new();
+        let mut wanted = Vec::with_capacity(packages.len());
+        for package in packages.iter().rev() {
             let key = key_of(&package.id);
-            generation.writer.delete_term(fields.key_term(&key));
-            let document = fields.document(&key, &Page::new(&key, package)?);
-            generation.writer.add_document(document).map_err(failed)?;
+            let hash = rank::key_hash(&key);
+            if later.insert(hash) {
+                if !self.known.insert(hash) {
+                    generation.writer.delete_term(fields.key_term(&key));
+                }
+                wanted.push((key, package));
+            }
         }
-        if last {
-            folder::commit(&mut generation.writer, 0).map_err(failed)?;
-            generation.reader.reload().map_err(failed)?;
+        let share = wanted.len().div_ceil(folder::rebuild_threads()).max(1);
+        std::thread::scope(|scope| {
+            let shares = wanted.chunks(share);
+            let write = |part| scope.spawn(move || add_all(generation, fields, part));
+            let writing: Vec<_> = shares.map(write).collect();
+            writing.into_iter().try_for_each(|part| {
+                let broken = |_| SearchError::IndexingFailed("the work was broken off".to_owned());
+                part.join().map_err(broken)?
+            })
+        })
+    }
+
+    /// Makes it ready to be searched.
+    fn settle(&mut self) -> Result<(), SearchError> {
+        if let Some(generation) = self.generation.take() {
+            let path = generation.path.clone();
+            let settled = generation.settle();
+            let failed = |error| folder::failed("write the new search index", &path, &error);
+            self.generation = Some(settled.map_err(failed)?);
         }
         Ok(())
     }
 }
 
+fn add_all(
+    generation: &Generation,
+    fields: &Fields,
+    packages: &[(String, &PackageMetadata)],
+) -> Result<(), SearchError> {
+    for (key, package) in packages {
+        let page = Page::new(key, package, Esteem::default())?;
+        let added = generation.writer.add_document(fields.document(key, &page));
+        added.map_err(|error| SearchError::IndexingFailed(error.to_string()))?;
+    }
+    Ok(())
+}
+
 impl Drop for Abandoned {
     fn drop(&mut self) {
-        if let Some(Err(error)) = self.0.take().map(Generation::delete) {
+        if let Some(Err(error)) = self.generation.take().map(Generation::delete) {
             tracing::debug!(%error, "the next start deletes it");
         }
     }

@@ -65,9 +65,7 @@ impl Overlay {
         plan: &'a Plan,
         stage: Stage,
     ) -> impl Iterator<Item = (Place, &'a Arc<Page>)> {
-        self.pages().filter_map(move |page| {
-            let text = plan.score(stage, &page.card)?;
-            Some((page.card.place(text), page))
-        })
+        self.pages()
+            .filter_map(move |page| Some((plan.find(stage, &page.card)?, page)))
     }
 }

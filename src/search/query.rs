@@ -1,41 +1,51 @@
 //! Asks the committed index and the overlay for the same sums, and takes the best of both.
 
 use std::collections::BinaryHeap;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use ggen_protocols::metadata::PackageMetadata;
 use tantivy::columnar::ColumnValues;
-use tantivy::query::{
-    AllQuery, BooleanQuery, ConstScoreQuery, EmptyQuery, EnableScoring, FuzzyTermQuery, Occur,
-    Query, RangeQuery, TermQuery,
-};
-use tantivy::schema::{Field, IndexRecordOption};
-use tantivy::{
-    DocAddress, DocSet, Searcher, SegmentReader, TERMINATED, TantivyDocument, TantivyError,
-};
+use tantivy::{DocAddress, DocId, SegmentReader, TantivyDocument, TantivyError};
 
+use super::copies;
 use super::facets::Counter;
+use super::highlight;
+use super::lexicon::Committed;
+use super::meant::Meant;
 use super::overlay::Overlay;
-use super::rank::{self, Order, Place, Plan, Stage};
+use super::postings::{Fitting, Wording};
+use super::rank::{self, Facts, Order, Place, Plan, Stage};
 use super::schema::{self, Fields, Page};
-use super::words;
 use super::{Facets, SearchError, SearchPage, SearchQuery, SearchResult};
 
-type Clause = (Occur, Box<dyn Query>);
-
 /// What one search sees; later changes do not change it.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct View {
-    pub(crate) searcher: Searcher,
+    pub(crate) committed: Committed,
     pub(crate) overlay: Arc<Overlay>,
 }
 
 /// Where a hit's package is found.
 #[derive(Debug)]
-pub(super) enum Hit {
+pub(super) enum Source {
     Committed(DocAddress),
     Pending(Arc<Page>),
+}
+
+/// A hit whose package was not read yet.
+#[derive(Debug)]
+pub(super) struct Hit {
+    pub(super) place: Place,
+    pub(super) facts: Facts,
+    pub(super) source: Source,
+}
+
+/// What a query found.
+struct Found {
+    total: u64,
+    hits: Vec<Hit>,
+    plan: Plan,
+    stage: Stage,
 }
 
 /// Answers a query.
@@ -44,17 +54,44 @@ pub(crate) fn page(
     view: &View,
     query: &SearchQuery,
 ) -> Result<SearchPage, SearchError> {
-    let (offset, limit) = query.window();
-    let wanted = if limit == 0 { 0 } else { offset + limit };
-    let (total, hits) = first(fields, view, query, wanted)?;
-    let shown = hits.into_iter().skip(offset).take(limit);
-    let hits = shown.map(|(place, hit)| {
-        let package = package(fields, view, &hit)?;
-        let score = place.score;
-        Ok(SearchResult { package, score })
+    let (wanted, offset, limit) = query.window();
+    let found = first(fields, view, query, wanted)?;
+    let facts = found.hits.iter().map(|hit| hit.facts);
+    let shown = copies::without_copies(facts, offset, limit).into_iter();
+    let hits = shown.map(|(at, copies)| {
+        let hit = &found.hits[at];
+        let mut result = result(fields, view, hit)?;
+        result.highlights = highlight::of(&found.plan, found.stage, &result.package);
+        result.copies = copies;
+        Ok(result)
     });
     let hits = hits.collect::<Result<_, SearchError>>()?;
-    Ok(SearchPage { total, hits })
+    let did_you_mean = match found.total {
+        0 => meant(view, &found.plan).map_err(failed)?,
+        _ => Vec::new(),
+    };
+    Ok(SearchPage {
+        total: found.total,
+        hits,
+        did_you_mean,
+    })
+}
+
+fn meant(view: &View, plan: &Plan) -> tantivy::Result<Vec<String>> {
+    let mut meant = Meant::new(plan);
+    for (_, segment, lexicon) in view.committed.segments() {
+        let columns = Columns::open(segment)?;
+        for (at, typos) in lexicon.entries_near(&plan.whole, meant.typos()) {
+            let (doc, spelled) = lexicon.entry(at);
+            if is_current(view, segment, &columns, doc) {
+                meant.offer(typos, columns.downloads(doc), spelled);
+            }
+        }
+    }
+    for page in view.overlay.pages() {
+        meant.offer_card(&page.card);
+    }
+    Ok(meant.finish())
 }
 
 /// Counts the labels of what a query finds.
@@ -63,12 +100,12 @@ pub(crate) fn facets(
     view: &View,
     query: &SearchQuery,
 ) -> Result<Facets, SearchError> {
-    let (total, hits) = first(fields, view, query, Facets::COUNTED_MAX)?;
+    let found = first(fields, view, query, Facets::COUNTED_MAX)?;
     let mut counter = Counter::default();
-    for (_, hit) in hits {
-        counter.add(&package(fields, view, &hit)?);
+    for hit in found.hits {
+        counter.add(&package(fields, view, &hit.source)?);
     }
-    Ok(counter.finish(total))
+    Ok(counter.finish(found.total))
 }
 
 /// How many packages a query finds, and the first `wanted` of them.
@@ -77,9 +114,11 @@ fn first(
     view: &View,
     query: &SearchQuery,
     wanted: usize,
-) -> Result<(u64, Vec<(Place, Hit)>), SearchError> {
-    let failed = |error: TantivyError| SearchError::QueryFailed(error.to_string());
+) -> Result<Found, SearchError> {
     let mut plan = Plan::new(query);
+    if plan.near > 0 && exists(view, &plan.whole).map_err(failed)? {
+        plan.near = 0;
+    }
     let mut stage = Stage::Strict;
     let (mut total, mut hits) = best(fields, view, &plan, stage, wanted).map_err(failed)?;
     if total == 0 {
@@ -90,20 +129,39 @@ fn first(
         stage = next;
         (total, hits) = best(fields, view, &plan, stage, wanted).map_err(failed)?;
     }
-    Ok((total, hits))
+    Ok(Found {
+        total,
+        hits,
+        plan,
+        stage,
+    })
+}
+
+pub(super) fn failed(error: TantivyError) -> SearchError {
+    SearchError::QueryFailed(error.to_string())
+}
+
+/// A hit as it is shown, without highlights.
+pub(super) fn result(fields: &Fields, view: &View, hit: &Hit) -> Result<SearchResult, SearchError> {
+    Ok(SearchResult {
+        package: package(fields, view, &hit.source)?,
+        score: hit.place.score,
+        downloads: hit.facts.downloads,
+        highlights: Default::default(),
+        copies: 0,
+    })
 }
 
 pub(super) fn package(
     fields: &Fields,
     view: &View,
-    hit: &Hit,
+    source: &Source,
 ) -> Result<PackageMetadata, SearchError> {
-    match hit {
-        Hit::Pending(page) => page.package(),
-        Hit::Committed(at) => {
-            let document = view.searcher.doc::<TantivyDocument>(*at);
-            let document = document.map_err(|error| SearchError::QueryFailed(error.to_string()))?;
-            fields.package(&document)
+    match source {
+        Source::Pending(page) => page.package(),
+        Source::Committed(at) => {
+            let document = view.committed.searcher.doc::<TantivyDocument>(*at);
+            fields.package(&document.map_err(failed)?)
         }
     }
 }
@@ -115,56 +173,131 @@ fn best(
     plan: &Plan,
     stage: Stage,
     wanted: usize,
-) -> tantivy::Result<(u64, Vec<(Place, Hit)>)> {
-    let query = committed_query(fields, plan, stage);
-    let (mut total, committed) = best_of(view, &*query, plan.flat, wanted)?;
-    let committed = committed
-        .into_iter()
-        .map(|(place, at)| (place, Hit::Committed(at)));
-    let mut hits: Vec<_> = committed.collect();
+) -> tantivy::Result<(u64, Vec<Hit>)> {
+    let wording = Wording::new(&view.committed, plan, stage);
+    let mut best = Best::new(view, plan, wanted);
+    for (at, segment, lexicon) in view.committed.segments() {
+        best.take(
+            at,
+            segment,
+            Fitting::of(fields, segment, lexicon, &wording)?,
+        )?;
+    }
+    let (mut total, mut hits) = best.finish();
     for (place, page) in view.overlay.search(plan, stage) {
         total += 1;
-        hits.push((place, Hit::Pending(page.clone())));
+        hits.push(Hit {
+            place,
+            facts: page.card.facts,
+            source: Source::Pending(page.clone()),
+        });
     }
-    hits.sort_unstable_by_key(|(place, _)| *place);
+    hits.sort_unstable_by_key(|hit| hit.place);
     hits.truncate(wanted);
     Ok((total, hits))
 }
 
-/// How many committed packages fit a query, and the first `wanted` of them. With `flat` they all fit equally well.
-pub(super) fn best_of(
-    view: &View,
-    query: &dyn Query,
-    flat: bool,
+/// The best of what is committed.
+pub(super) struct Best<'a> {
+    view: &'a View,
+    plan: &'a Plan,
     wanted: usize,
-) -> tantivy::Result<(u64, Vec<(Place, DocAddress)>)> {
-    let searcher = &view.searcher;
-    let weight = query.weight(EnableScoring::enabled_from_searcher(searcher))?;
-    let mut total = 0;
-    let mut worst_first: BinaryHeap<(Place, DocAddress)> = BinaryHeap::new();
-    for (at, segment) in searcher.segment_readers().iter().enumerate() {
-        let columns = Columns::open(segment)?;
-        weight.for_each(segment, &mut |doc, text| {
-            if !is_current(view, segment, &columns, doc) {
-                return;
-            }
-            let text = if flat { 0.0 } else { text };
-            total += 1;
-            let score = text * columns.factor(doc);
-            let full = worst_first.len() >= wanted;
-            let behind = |(worst, _): &(Place, DocAddress)| columns.is_behind(doc, score, worst);
-            if full && worst_first.peek().is_none_or(behind) {
-                return;
-            }
-            let order = columns.order(doc);
-            let place = Place { score, order };
-            worst_first.push((place, DocAddress::new(at as u32, doc)));
-            if full {
-                worst_first.pop();
-            }
-        })?;
+    total: u64,
+    worst_first: BinaryHeap<(Place, DocAddress)>,
+    columns: Vec<Columns>,
+}
+
+impl<'a> Best<'a> {
+    pub(super) fn new(view: &'a View, plan: &'a Plan, wanted: usize) -> Self {
+        Self {
+            view,
+            plan,
+            wanted,
+            total: 0,
+            worst_first: BinaryHeap::new(),
+            columns: Vec::new(),
+        }
     }
-    Ok((total, worst_first.into_vec()))
+
+    /// Takes what fits in a segment; segments come in their order.
+    pub(super) fn take(
+        &mut self,
+        at: u32,
+        segment: &SegmentReader,
+        fitting: Fitting,
+    ) -> tantivy::Result<()> {
+        let (view, plan) = (self.view, self.plan);
+        let columns = Columns::open(segment)?;
+        let factor_max = rank::factor(columns.weight.max_value());
+        let by_score = !plan.flat;
+        let downloads_min = plan.filters.downloads;
+        for fit in fitting {
+            let doc = fit.doc;
+            if !is_current(view, segment, &columns, doc)
+                || (downloads_min > 0 && columns.downloads(doc) < downloads_min)
+            {
+                continue;
+            }
+            self.total += 1;
+            let bonus = |typos| plan.name_bonus(typos, &columns.facts(doc));
+            let text = fit.text + fit.typos.map_or(0.0, bonus);
+            let full = self.worst_first.len() >= self.wanted;
+            if full {
+                let Some((worst, _)) = self.worst_first.peek() else {
+                    continue;
+                };
+                if by_score && text * factor_max < worst.score {
+                    continue;
+                }
+                if by_score && text * columns.factor(doc) < worst.score {
+                    continue;
+                }
+            }
+            let place = plan.place(text, &columns.facts(doc), columns.order(doc));
+            if full
+                && self
+                    .worst_first
+                    .peek()
+                    .is_some_and(|(worst, _)| *worst <= place)
+            {
+                continue;
+            }
+            self.worst_first.push((place, DocAddress::new(at, doc)));
+            if full {
+                self.worst_first.pop();
+            }
+        }
+        self.columns.push(columns);
+        Ok(())
+    }
+
+    /// How many there are, and the best in no order.
+    pub(super) fn finish(self) -> (u64, Vec<Hit>) {
+        let columns = self.columns;
+        let hits = self.worst_first.into_iter().map(|(place, at)| Hit {
+            place,
+            facts: columns[at.segment_ord as usize].facts(at.doc_id),
+            source: Source::Committed(at),
+        });
+        (self.total, hits.collect())
+    }
+}
+
+/// Whether a package is called so.
+fn exists(view: &View, whole: &str) -> tantivy::Result<bool> {
+    if view.overlay.pages().any(|page| page.card.whole == whole) {
+        return Ok(true);
+    }
+    for (_, segment, lexicon) in view.committed.segments() {
+        let mut docs = lexicon.of(whole).peekable();
+        if docs.peek().is_some() {
+            let columns = Columns::open(segment)?;
+            if docs.any(|doc| is_current(view, segment, &columns, doc)) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Whether a word stands in some package as it was typed.
@@ -172,17 +305,11 @@ fn knows(fields: &Fields, view: &View, term: &rank::Term) -> tantivy::Result<boo
     if view.overlay.knows(term) {
         return Ok(true);
     }
-    let searcher = &view.searcher;
-    let query = term_query(fields, term, Stage::Strict);
-    let weight = query.weight(EnableScoring::disabled_from_searcher(searcher))?;
-    for segment in searcher.segment_readers() {
+    for (_, segment, _) in view.committed.segments() {
         let columns = Columns::open(segment)?;
-        let mut found = weight.scorer(segment, 1.0)?;
-        while found.doc() != TERMINATED {
-            if is_current(view, segment, &columns, found.doc()) {
-                return Ok(true);
-            }
-            found.advance();
+        let mut found = Fitting::word(fields, segment, term)?;
+        if found.any(|fit| is_current(view, segment, &columns, fit.doc)) {
+            return Ok(true);
         }
     }
     Ok(false)
@@ -193,7 +320,7 @@ pub(super) fn is_current(
     view: &View,
     segment: &SegmentReader,
     columns: &Columns,
-    doc: u32,
+    doc: DocId,
 ) -> bool {
     let alive = segment
         .alive_bitset()
@@ -204,6 +331,7 @@ pub(super) fn is_current(
 /// The columns that a document's place comes from.
 pub(super) struct Columns {
     weight: Arc<dyn ColumnValues<u64>>,
+    facts: [Arc<dyn ColumnValues<u64>>; 4],
     order: [Arc<dyn ColumnValues<u64>>; 3],
 }
 
@@ -213,119 +341,46 @@ impl Columns {
             let column = segment.fast_fields().u64(name)?;
             Ok::<_, TantivyError>(column.first_or_default_col(0))
         };
+        let [weight, downloads, published, copied, owner] = schema::FACTS;
         let [first, second, third] = schema::ORDER;
         Ok(Self {
-            weight: column(schema::WEIGHT)?,
+            weight: column(weight)?,
+            facts: [
+                column(downloads)?,
+                column(published)?,
+                column(copied)?,
+                column(owner)?,
+            ],
             order: [column(first)?, column(second)?, column(third)?],
         })
     }
 
-    fn factor(&self, doc: u32) -> f32 {
-        rank::factor(u8::try_from(self.weight.get_val(doc)).unwrap_or(u8::MAX))
+    fn factor(&self, doc: DocId) -> f32 {
+        rank::factor(self.weight.get_val(doc))
     }
 
-    fn key(&self, doc: u32) -> u64 {
+    pub(super) fn downloads(&self, doc: DocId) -> u64 {
+        self.facts[0].get_val(doc)
+    }
+
+    fn facts(&self, doc: DocId) -> Facts {
+        let [downloads, published, copied, owner] = &self.facts;
+        Facts {
+            weight: self.weight.get_val(doc),
+            downloads: downloads.get_val(doc),
+            published: published.get_val(doc),
+            copied: copied.get_val(doc),
+            owner: owner.get_val(doc),
+        }
+    }
+
+    fn key(&self, doc: DocId) -> u64 {
         self.order[2].get_val(doc)
     }
 
-    /// Whether the document certainly stands behind `worst`; looks at no more columns than it takes.
-    fn is_behind(&self, doc: u32, score: f32, worst: &Place) -> bool {
-        score < worst.score
-            || (score == worst.score && self.order[0].get_val(doc) > worst.order.name[0])
-    }
-
-    pub(super) fn order(&self, doc: u32) -> Order {
+    fn order(&self, doc: DocId) -> Order {
         let name = [self.order[0].get_val(doc), self.order[1].get_val(doc)];
         let key = self.key(doc);
         Order { name, key }
     }
-}
-
-/// [`Plan::score`], but for the factor, as a query.
-fn committed_query(fields: &Fields, plan: &Plan, stage: Stage) -> Box<dyn Query> {
-    let text = text_query(fields, plan, stage);
-    let filter = |field: Field, labels: &[String]| -> Vec<Clause> {
-        let filter = |label: &String| (Occur::Must, constant(word(field, label), 0.0));
-        labels.iter().map(filter).collect()
-    };
-    let mut clauses = filter(fields.tags, &plan.tags);
-    clauses.extend(filter(fields.categories, &plan.categories));
-    if clauses.is_empty() {
-        return text;
-    }
-    clauses.push((Occur::Must, text));
-    Box::new(BooleanQuery::new(clauses))
-}
-
-fn text_query(fields: &Fields, plan: &Plan, stage: Stage) -> Box<dyn Query> {
-    if plan.everything {
-        return Box::new(AllQuery);
-    }
-    let occur = if stage == Stage::AnyWord {
-        Occur::Should
-    } else {
-        Occur::Must
-    };
-    let terms = plan
-        .terms
-        .iter()
-        .map(|term| (occur, term_query(fields, term, stage)));
-    let terms: Vec<Clause> = terms.collect();
-    let mut clauses: Vec<Clause> = Vec::new();
-    if !terms.is_empty() {
-        clauses.push((Occur::Should, Box::new(BooleanQuery::new(terms))));
-    }
-    if !plan.whole.is_empty() {
-        let exact = constant(word(fields.whole, &plan.whole), rank::EXACT_NAME);
-        clauses.push((Occur::Should, exact));
-    }
-    if clauses.is_empty() {
-        return Box::new(EmptyQuery);
-    }
-    Box::new(BooleanQuery::new(clauses))
-}
-
-fn term_query(fields: &Fields, term: &rank::Term, stage: Stage) -> Box<dyn Query> {
-    let text = &term.text;
-    let mut clauses = vec![
-        constant(word(fields.name, text), term.name_weight()),
-        constant(word(fields.keywords, text), rank::KEYWORD),
-        constant(word(fields.description, text), rank::DESCRIPTION),
-    ];
-    if term.prefix {
-        clauses.push(constant(prefix(fields, text), rank::NAME_PREFIX));
-    }
-    let forgiven = term.typos.min(stage.typos());
-    for (typos, weight) in [(1, rank::NAME_TYPO), (2, rank::NAME_TYPOS)] {
-        if typos <= forgiven {
-            let name = tantivy::Term::from_field_text(fields.name, text);
-            let query = FuzzyTermQuery::new(name, typos, true);
-            clauses.push(constant(Box::new(query), weight));
-        }
-    }
-    let clauses = clauses.into_iter().map(|clause| (Occur::Should, clause));
-    Box::new(BooleanQuery::new(clauses.collect()))
-}
-
-pub(super) fn constant(query: Box<dyn Query>, score: f32) -> Box<dyn Query> {
-    Box::new(ConstScoreQuery::new(query, score))
-}
-
-pub(super) fn word(field: Field, text: &str) -> Box<dyn Query> {
-    let term = tantivy::Term::from_field_text(field, text);
-    Box::new(TermQuery::new(term, IndexRecordOption::Basic))
-}
-
-/// The names with a word that begins like this. Short beginnings are indexed like words: thousands of words may
-/// begin alike, and each would have to be looked up.
-fn prefix(fields: &Fields, text: &str) -> Box<dyn Query> {
-    if text.chars().count() <= words::BEGINNING_CHARS_MAX {
-        return word(fields.beginnings, text);
-    }
-    // No character comes after this one, so what begins with `text` lies between the two.
-    let end = format!("{text}{}", char::MAX);
-    Box::new(RangeQuery::new(
-        Bound::Included(tantivy::Term::from_field_text(fields.name, text)),
-        Bound::Excluded(tantivy::Term::from_field_text(fields.name, &end)),
-    ))
 }

@@ -7,14 +7,15 @@ use tantivy::schema::{
     FAST, Field, IndexRecordOption, STORED, Schema, TextFieldIndexing, TextOptions, Value,
 };
 
-use super::SearchError;
+use super::lexicon::SPELLED;
 use super::rank::{self, Card};
+use super::{Esteem, SearchError};
 
 /// Counts the meanings that an index on disk has had: one with another number is built anew.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// Names of the fields that are read for each hit.
-pub(crate) const WEIGHT: &str = "weight";
+pub(crate) const FACTS: [&str; 5] = ["weight", "downloads", "published", "copied", "owner"];
 pub(crate) const ORDER: [&str; 3] = ["order0", "order1", "order2"];
 
 /// The fields of the index.
@@ -23,7 +24,8 @@ pub(crate) struct Fields {
     pub(crate) schema: Schema,
     /// Owner and name: what a document is replaced by.
     pub(crate) key: Field,
-    pub(crate) whole: Field,
+    /// The whole of the name and its spelling: what lexicons are read from.
+    pub(crate) names: Field,
     pub(crate) name: Field,
     /// The beginnings of the words of the name.
     pub(crate) beginnings: Field,
@@ -31,7 +33,10 @@ pub(crate) struct Fields {
     pub(crate) description: Field,
     pub(crate) tags: Field,
     pub(crate) categories: Field,
-    weight: Field,
+    pub(crate) authors: Field,
+    pub(crate) licenses: Field,
+    pub(crate) namespace: Field,
+    facts: [Field; 5],
     order: [Field; 3],
     package: Field,
 }
@@ -47,14 +52,17 @@ impl Fields {
         let words = TextOptions::default().set_indexing_options(words);
         Self {
             key: schema.add_text_field("key", words.clone()),
-            whole: schema.add_text_field("whole", words.clone()),
+            names: schema.add_text_field("names", words.clone()),
             name: schema.add_text_field("name", words.clone()),
             beginnings: schema.add_text_field("beginnings", words.clone()),
             keywords: schema.add_text_field("keywords", words.clone()),
             description: schema.add_text_field("description", words.clone()),
             tags: schema.add_text_field("tags", words.clone()),
-            categories: schema.add_text_field("categories", words),
-            weight: schema.add_u64_field(WEIGHT, FAST),
+            categories: schema.add_text_field("categories", words.clone()),
+            authors: schema.add_text_field("authors", words.clone()),
+            licenses: schema.add_text_field("licenses", words.clone()),
+            namespace: schema.add_text_field("namespace", words),
+            facts: FACTS.map(|name| schema.add_u64_field(name, FAST)),
             order: ORDER.map(|name| schema.add_u64_field(name, FAST)),
             package: schema.add_bytes_field("package", STORED),
             schema: schema.build(),
@@ -70,13 +78,19 @@ impl Fields {
         let card = &page.card;
         let mut document = TantivyDocument::default();
         document.add_text(self.key, key);
-        document.add_text(self.whole, &card.whole);
+        document.add_text(
+            self.names,
+            format!("{}{SPELLED}{}", card.whole, card.spelled),
+        );
+        document.add_text(self.namespace, &card.namespace);
         for (field, words) in [
             (self.name, &card.name),
             (self.keywords, &card.keywords),
             (self.description, &card.description),
             (self.tags, &card.tags),
             (self.categories, &card.categories),
+            (self.authors, &card.authors),
+            (self.licenses, &card.licenses),
         ] {
             for word in words.iter() {
                 document.add_text(field, word);
@@ -85,7 +99,17 @@ impl Fields {
         for beginning in card.name.beginnings() {
             document.add_text(self.beginnings, beginning);
         }
-        document.add_u64(self.weight, card.weight.into());
+        let facts = card.facts;
+        let facts = [
+            facts.weight,
+            facts.downloads,
+            facts.published,
+            facts.copied,
+            facts.owner,
+        ];
+        for (field, value) in self.facts.into_iter().zip(facts) {
+            document.add_u64(field, value);
+        }
         let order = [card.order.name[0], card.order.name[1], card.order.key];
         for (field, value) in self.order.into_iter().zip(order) {
             document.add_u64(field, value);
@@ -115,8 +139,12 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    pub(crate) fn new(key: &str, package: &PackageMetadata) -> Result<Self, SearchError> {
-        let card = Card::new(key, package);
+    pub(crate) fn new(
+        key: &str,
+        package: &PackageMetadata,
+        esteem: Esteem,
+    ) -> Result<Self, SearchError> {
+        let card = Card::new(key, package, esteem);
         let bytes = serde_json::to_vec(&shown(package));
         let package = bytes.map_err(|error| {
             SearchError::IndexingFailed(format!("{} has no JSON form: {error}", package.id))

@@ -3,15 +3,15 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use tantivy::query::{BooleanQuery, EmptyQuery, Occur, Query};
-use tantivy::schema::IndexRecordOption;
-use tantivy::{DocAddress, DocSet, TERMINATED, TantivyError};
+use tantivy::schema::{Field, IndexRecordOption};
+use tantivy::{DocAddress, DocSet, TERMINATED};
 
-use super::query::{self, Columns, Hit, View};
-use super::rank::{self, Card};
+use super::postings::Fitting;
+use super::query::{self, Best, Columns, Hit, Source, View};
+use super::rank::{self, Card, Plan};
 use super::schema::{Fields, Page};
 use super::words::Words;
-use super::{SearchError, SearchResult};
+use super::{Esteem, SearchError, SearchQuery, SearchResult};
 
 /// For each word of the reference's keywords that is one of the keywords.
 const KEYWORD: f32 = 4.0;
@@ -62,23 +62,17 @@ impl Likeness {
         (score > 0.0 && card.order.key != self.key).then_some(score)
     }
 
-    /// [`Likeness::score`] as a query, which finds the package itself too.
-    fn query(&self, fields: &Fields) -> Box<dyn Query> {
-        let mut clauses: Vec<(Occur, Box<dyn Query>)> = Vec::new();
+    /// What [`Likeness::score`] counts, as words and where they stand.
+    fn words(&self, fields: &Fields) -> Vec<(Field, &str, f32)> {
+        let mut all = Vec::new();
         for (field, words, each) in [
             (fields.keywords, &self.keywords, KEYWORD),
             (fields.name, &self.name, NAME),
             (fields.description, &self.description, DESCRIPTION),
         ] {
-            let shared = words
-                .iter()
-                .map(|word| query::constant(query::word(field, word), each));
-            clauses.extend(shared.map(|query| (Occur::Should, query)));
+            all.extend(words.iter().map(|word| (field, word.as_str(), each)));
         }
-        if clauses.is_empty() {
-            return Box::new(EmptyQuery);
-        }
-        Box::new(BooleanQuery::new(clauses))
+        all
     }
 }
 
@@ -89,44 +83,58 @@ pub(crate) fn to(
     key: &str,
     limit: usize,
 ) -> Result<Vec<SearchResult>, SearchError> {
-    let failed = |error: TantivyError| SearchError::QueryFailed(error.to_string());
-    let Some(hit) = find(fields, view, key).map_err(failed)? else {
+    let Some(source) = find(fields, view, key).map_err(query::failed)? else {
         return Ok(Vec::new());
     };
-    let reference = query::package(fields, view, &hit)?;
-    let likeness = Likeness::of(&Card::new(key, &reference));
-    let query = likeness.query(fields);
+    let reference = query::package(fields, view, &source)?;
+    let likeness = Likeness::of(&Card::new(key, &reference, Esteem::default()));
+    let plan = Plan::new(&SearchQuery {
+        text: reference.id.name,
+        ..SearchQuery::default()
+    });
+    let hits = like(fields, view, &plan, &likeness, limit).map_err(query::failed)?;
+    hits.iter()
+        .map(|hit| query::result(fields, view, hit))
+        .collect()
+}
+
+fn like(
+    fields: &Fields,
+    view: &View,
+    plan: &Plan,
+    likeness: &Likeness,
+    limit: usize,
+) -> tantivy::Result<Vec<Hit>> {
+    let words = likeness.words(fields);
     // One more than is wanted: the package is most like itself.
-    let committed = query::best_of(view, &*query, false, limit + 1);
-    let (_, committed) = committed.map_err(failed)?;
-    let mut hits: Vec<_> = committed
-        .into_iter()
-        .filter(|(place, _)| place.order.key != likeness.key)
-        .map(|(place, at)| (place, Hit::Committed(at)))
-        .collect();
+    let mut best = Best::new(view, plan, limit + 1);
+    for (at, segment, _) in view.committed.segments() {
+        best.take(at, segment, Fitting::any(segment, &words)?)?;
+    }
+    let (_, mut hits) = best.finish();
+    hits.retain(|hit| hit.place.order.key != likeness.key);
     for page in view.overlay.pages() {
         if let Some(score) = likeness.score(&page.card) {
-            hits.push((page.card.place(score), Hit::Pending(page.clone())));
+            hits.push(Hit {
+                place: plan.place(score, &page.card.facts, page.card.order),
+                facts: page.card.facts,
+                source: Source::Pending(page.clone()),
+            });
         }
     }
-    hits.sort_unstable_by_key(|(place, _)| *place);
+    hits.sort_unstable_by_key(|hit| hit.place);
     hits.truncate(limit);
-    let hits = hits.into_iter().map(|(place, hit)| {
-        let package = query::package(fields, view, &hit)?;
-        let score = place.score;
-        Ok(SearchResult { package, score })
-    });
-    hits.collect()
+    Ok(hits)
 }
 
 /// Where a package is found.
-fn find(fields: &Fields, view: &View, key: &str) -> tantivy::Result<Option<Hit>> {
+fn find(fields: &Fields, view: &View, key: &str) -> tantivy::Result<Option<Source>> {
     let waiting: Option<Option<&Arc<Page>>> = view.overlay.get(rank::key_hash(key));
     if let Some(page) = waiting {
-        return Ok(page.map(|page| Hit::Pending(page.clone())));
+        return Ok(page.map(|page| Source::Pending(page.clone())));
     }
     let term = fields.key_term(key);
-    for (at, segment) in view.searcher.segment_readers().iter().enumerate() {
+    for (at, segment, _) in view.committed.segments() {
         let inverted = segment.inverted_index(fields.key)?;
         let Some(mut docs) = inverted.read_postings(&term, IndexRecordOption::Basic)? else {
             continue;
@@ -134,8 +142,8 @@ fn find(fields: &Fields, view: &View, key: &str) -> tantivy::Result<Option<Hit>>
         let columns = Columns::open(segment)?;
         while docs.doc() != TERMINATED {
             if query::is_current(view, segment, &columns, docs.doc()) {
-                let at = DocAddress::new(at as u32, docs.doc());
-                return Ok(Some(Hit::Committed(at)));
+                let at = DocAddress::new(at, docs.doc());
+                return Ok(Some(Source::Committed(at)));
             }
             docs.advance();
         }

@@ -33,6 +33,10 @@ impl Words {
         Self(words)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(AsRef::as_ref)
     }
@@ -96,6 +100,24 @@ pub(crate) fn of_labels(labels: &[String]) -> Words {
     Words::of(labels.iter().map(|label| label_of(label)))
 }
 
+/// The words of authors' names and addresses.
+pub(crate) fn of_authors(authors: &[String]) -> Words {
+    Words::of(authors.iter().flat_map(|author| runs(author).map(lower)))
+}
+
+/// A licence expression and each licence in it.
+pub(crate) fn of_license(expression: &str) -> Words {
+    let parts = expression.split(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | '/'));
+    let parts = parts.map(label_of);
+    let parts = parts.filter(|part| !matches!(part.as_str(), "and" | "or" | "with"));
+    Words::of(parts.chain([label_of(expression)]))
+}
+
+/// The part of a name that is suggested: all of it where registries take it.
+pub(crate) fn spelled(name: &str) -> &str {
+    cut(name, WHOLE_CHARS_MAX)
+}
+
 /// A label as it is compared.
 pub(crate) fn label_of(label: &str) -> String {
     label
@@ -145,11 +167,30 @@ fn cut(text: &str, chars: usize) -> &str {
         .map_or(text, |(end, _)| &text[..end])
 }
 
-fn lower(word: &str) -> String {
+pub(crate) fn lower(word: &str) -> String {
     cut(word, WORD_CHARS_MAX)
         .chars()
         .flat_map(char::to_lowercase)
         .collect()
+}
+
+/// The words of a text, whole ones before their parts, and where each begins.
+pub(crate) fn places(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut places = Vec::new();
+    let mut begin = 0;
+    for run in text.split(|c: char| !c.is_alphanumeric()) {
+        let mut part_begin = begin;
+        if capitals(run).nth(1).is_some() {
+            places.push((begin, run));
+        }
+        for part in capitals(run) {
+            places.push((part_begin, part));
+            part_begin += part.len();
+        }
+        let mark = text[begin + run.len()..].chars().next();
+        begin += run.len() + mark.map_or(0, char::len_utf8);
+    }
+    places.into_iter()
 }
 
 /// The longest stretches of letters and digits.

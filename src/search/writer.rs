@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use tantivy::Searcher;
 use tokio::sync::{oneshot, watch};
 
 use super::SearchError;
 use super::folder::{self, Generation};
+use super::lexicon::Committed;
 use super::overlay::{Change, Overlay};
 use super::query::View;
 use super::schema::Fields;
@@ -49,7 +49,7 @@ pub(crate) struct Progress {
 }
 
 struct State {
-    searcher: Searcher,
+    committed: Committed,
     overlay: Arc<Overlay>,
     /// Changes that no commit took yet, in order; at most `WAITING_MAX`, or one larger batch.
     waiting: Vec<(u64, Change)>,
@@ -92,10 +92,15 @@ enum Turn {
 }
 
 impl Shared {
-    pub(crate) fn new(fields: Fields, generation: &Generation, commit_delay: Duration) -> Self {
+    pub(crate) fn new(
+        fields: Fields,
+        generation: &Generation,
+        committed: Committed,
+        commit_delay: Duration,
+    ) -> Self {
         let position = generation.position;
         let state = State {
-            searcher: generation.reader.searcher(),
+            committed,
             overlay: Arc::default(),
             waiting: Vec::new(),
             ticket: 0,
@@ -127,7 +132,7 @@ impl Shared {
     pub(crate) fn view(&self) -> View {
         let state = self.state();
         View {
-            searcher: state.searcher.clone(),
+            committed: state.committed.clone(),
             overlay: state.overlay.clone(),
         }
     }
@@ -281,9 +286,9 @@ impl Shared {
         }
     }
 
-    fn show(&self, searcher: Searcher, ticket: u64, position: u64) {
+    fn show(&self, committed: Committed, ticket: u64, position: u64) {
         let mut state = self.state();
-        state.searcher = searcher;
+        state.committed = committed;
         Arc::make_mut(&mut state.overlay).drop_up_to(ticket);
         drop(state);
         self.progress.send_modify(|progress| {
@@ -351,10 +356,11 @@ pub(crate) fn write(shared: &Shared, mut generation: Generation) {
             Turn::Settle => {
                 settle = None;
                 // A merge only makes searches faster: what cannot be shown now is shown with the next commit.
-                if let Err(error) = generation.reader.reload() {
-                    tracing::debug!(%error, "merged segments of the search index cannot be read");
-                } else {
-                    shared.state().searcher = generation.reader.searcher();
+                match read(shared, &generation) {
+                    Ok(committed) => shared.state().committed = committed,
+                    Err(error) => {
+                        tracing::debug!(%error, "merged segments of the search index cannot be read");
+                    }
                 }
             }
             Turn::Task(task) => {
@@ -365,9 +371,9 @@ pub(crate) fn write(shared: &Shared, mut generation: Generation) {
                 changes,
                 ticket,
                 position,
-            } => match commit(&shared.fields, &mut generation, &changes, position) {
-                Ok(searcher) => {
-                    shared.show(searcher, ticket, position);
+            } => match commit(shared, &mut generation, &changes, position) {
+                Ok(committed) => {
+                    shared.show(committed, ticket, position);
                     retry = RETRY_MIN;
                     settle = Some(Instant::now() + SETTLE);
                 }
@@ -390,12 +396,20 @@ pub(crate) fn write(shared: &Shared, mut generation: Generation) {
     generation.close();
 }
 
+/// Reads what is committed now.
+fn read(shared: &Shared, generation: &Generation) -> tantivy::Result<Committed> {
+    generation.reader.reload()?;
+    let before = shared.state().committed.clone();
+    Committed::read(&shared.fields, generation.reader.searcher(), Some(&before))
+}
+
 fn commit(
-    fields: &Fields,
+    shared: &Shared,
     generation: &mut Generation,
     changes: &[(u64, Change)],
     position: u64,
-) -> tantivy::Result<Searcher> {
+) -> tantivy::Result<Committed> {
+    let fields = &shared.fields;
     for (_, change) in changes {
         generation.writer.delete_term(fields.key_term(&change.key));
         if let Some(page) = &change.page {
@@ -405,8 +419,7 @@ fn commit(
         }
     }
     folder::commit(&mut generation.writer, position)?;
-    generation.reader.reload()?;
-    Ok(generation.reader.searcher())
+    read(shared, generation)
 }
 
 fn run(shared: &Shared, generation: &mut Generation, task: Task) {
@@ -432,8 +445,8 @@ fn merge(shared: &Shared, generation: &mut Generation) -> Result<(), SearchError
             break;
         }
     }
-    generation.reader.reload().map_err(failed)?;
-    shared.state().searcher = generation.reader.searcher();
+    let committed = read(shared, generation).map_err(failed)?;
+    shared.state().committed = committed;
     Ok(())
 }
 
@@ -449,9 +462,12 @@ fn replace(
         let why = "changes were committed while the index was rebuilt".to_owned();
         return Err(SearchError::IndexingFailed(why));
     }
+    let committed = read(shared, &next).map_err(|error| {
+        SearchError::IndexingFailed(format!("the new index cannot be read: {error}"))
+    })?;
     let old = std::mem::replace(generation, next);
     let mut state = shared.state();
-    state.searcher = generation.reader.searcher();
+    state.committed = committed;
     state.path = generation.path.clone();
     state.waiting.retain(|(own, _)| *own > ticket);
     Arc::make_mut(&mut state.overlay).drop_up_to(ticket);

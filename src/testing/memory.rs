@@ -3,6 +3,7 @@
 mod admit;
 mod catalogue;
 mod decided;
+mod downloads;
 mod pool;
 mod snapshot;
 mod tokens;
@@ -16,7 +17,7 @@ use async_trait::async_trait;
 use ggen_protocols::catalogue::{Contribution, Fact, Meaning, Namespace};
 use ggen_protocols::hash::ContentHash;
 use ggen_protocols::id::{
-    CanonicalName, Label, NetworkId, OwnerId, PackageId, PublicKey, RecordId,
+    CanonicalName, Label, NetworkId, OwnerId, PackageId, PublicKey, RecordId, ReleaseKey,
 };
 use ggen_protocols::metadata::PackageMetadata;
 use ggen_protocols::owner::Standing;
@@ -28,12 +29,16 @@ use decided::Decided;
 
 use crate::Result;
 use crate::db::Fault;
+use crate::registry::downloads::day_of;
 use crate::registry::local::OpenOptions;
 use crate::registry::sign::{self, Identity};
 use crate::registry::tokens::{Fingerprint, Grant, TokenId};
 use crate::registry::trust::Viewer;
 use crate::registry::view::{self, Failure, Package};
-use crate::registry::{Admission, Admitted, Registry, RegistryError, Verdict, precedence};
+use crate::registry::{
+    Admission, Admitted, Concern, Decisions, DependencyGraph, MetadataUpdates, PackageStats,
+    Registry, RegistryError, Verdict, offers, precedence,
+};
 
 /// A catalogue that is gone when it is dropped. It derives everything with the pure rules and searches its maps
 /// from end to end, so that it can be believed by reading it.
@@ -45,6 +50,7 @@ pub struct MemoryRegistry {
     identity: Option<Identity>,
     viewer: RwLock<Arc<Viewer>>,
     clock: fn() -> u64,
+    decisions: Decisions,
 }
 
 #[derive(Debug)]
@@ -72,6 +78,7 @@ pub(super) struct State {
     pub(super) pins: BTreeMap<Label, OwnerId>,
     pub(super) decided: Decided,
     tokens: BTreeMap<TokenId, (Fingerprint, Grant)>,
+    downloads: BTreeMap<ReleaseKey, BTreeMap<u32, u64>>,
 }
 
 impl MemoryRegistry {
@@ -97,6 +104,7 @@ impl MemoryRegistry {
             heads: BTreeMap::new(),
             decided: Decided::default(),
             tokens: BTreeMap::new(),
+            downloads: BTreeMap::new(),
         };
         Self {
             state: Mutex::new(state),
@@ -104,6 +112,7 @@ impl MemoryRegistry {
             network: options.network,
             viewer: RwLock::new(Arc::new(Viewer::new(options.owners()))),
             clock: options.clock,
+            decisions: Decisions::default(),
             identity: options
                 .identity
                 .map(|key| Identity::new(options.network, key)),
@@ -372,7 +381,7 @@ impl Registry for MemoryRegistry {
             state.write(signed.record, now)?;
             if let Some(label) = signed.pin {
                 state.pins.insert(label, identity.owner());
-                state.decided.count += 1;
+                self.decisions.add(Concern::All);
             }
             Ok(metadata.id.clone())
         })
@@ -401,6 +410,25 @@ impl Registry for MemoryRegistry {
         ))
     }
 
+    async fn resolve_dependencies(
+        &self,
+        id: &PackageId,
+        transitive: bool,
+    ) -> Result<DependencyGraph> {
+        let (state, viewer) = (self.state(), self.viewer());
+        answer(offers::resolve_dependencies(
+            &*state, &viewer, id, transitive,
+        ))
+    }
+
+    async fn update_metadata(&self, id: &PackageId, updates: MetadataUpdates) -> Result<()> {
+        let (identity, now) = (self.identity()?, (self.clock)());
+        self.change(|state| {
+            let record = sign::update(state, &identity, &self.viewer(), id, updates, now)?;
+            state.write(record, now).map(drop)
+        })
+    }
+
     async fn yank(&self, id: &PackageId, reason: Option<&str>) -> Result<()> {
         self.set_yanked(id, Some(reason.unwrap_or_default()))
     }
@@ -421,5 +449,19 @@ impl Registry for MemoryRegistry {
     ) -> Result<Vec<PackageMetadata>> {
         let state = self.state();
         answer(view::list_by_author(&*state, author, limit, offset))
+    }
+
+    async fn get_stats(&self, id: &PackageId) -> Result<PackageStats> {
+        let state = self.state();
+        let release = answer(view::key_of(&*state, &self.viewer(), id))?;
+        let counted = state.counted(release.owner, &release.name);
+        Ok(PackageStats::of(counted, day_of((self.clock)())))
+    }
+
+    async fn record_download(&self, id: &PackageId) -> Result<()> {
+        let mut state = self.state();
+        let release = answer(view::key_of(&*state, &self.viewer(), id))?;
+        state.count(&release, day_of((self.clock)()));
+        Ok(())
     }
 }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)] // It is a test.
 
 mod admission;
+mod counting;
+mod describing;
 mod namespaces;
 pub mod policy;
 mod publishing;
@@ -34,7 +36,9 @@ use crate::registry::{Catalogue, RegistryError};
 /// If a promise is broken.
 pub async fn suite(make: impl AsyncFn(OpenOptions) -> Arc<dyn Catalogue>) {
     publishing::suite(&make).await;
+    describing::suite(&make).await;
     reading::suite(&make).await;
+    counting::suite(&make).await;
     admission::suite(&make).await;
     namespaces::suite(&make).await;
     strangers::suite(&make).await;

@@ -5,11 +5,13 @@
 mod discovery;
 mod hostile;
 mod memory;
+mod standing;
 
 use ggen_protocols::id::{OwnerId, PackageId};
 use ggen_protocols::metadata::PackageMetadata;
 
 use crate::search::Entry;
+use crate::search::Esteem;
 use crate::search::SearchEngine;
 use crate::search::SearchEngineExt;
 use crate::search::SearchIndex;
@@ -46,6 +48,13 @@ pub async fn suite<I: SearchIndex>(make: impl AsyncFn() -> I) {
     discovery::facets_have_bounds(&make().await).await;
     discovery::similar_packages_share_words(&make().await).await;
     discovery::hits_may_be_sorted_by_name(&make().await).await;
+    standing::what_many_use_and_the_user_trusts_comes_first(&make().await).await;
+    standing::an_abandoned_name_stands_behind_what_many_use(&make().await).await;
+    standing::hits_may_be_sorted_by_downloads_and_age(&make().await).await;
+    standing::filters_bind_people_and_numbers(&make().await).await;
+    standing::copies_are_one_hit(&make().await).await;
+    standing::what_was_found_is_highlighted(&make().await).await;
+    standing::where_nothing_is_found_names_are_told(&make().await).await;
 }
 
 /// A package of nobody in particular.
@@ -66,6 +75,7 @@ fn entry(owner: u8, name: &str, description: &str) -> Entry {
         owner,
         name,
         shown: Some(shown),
+        esteem: Esteem::default(),
     }
 }
 

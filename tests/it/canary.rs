@@ -83,6 +83,9 @@ fn a_node_and_the_commands_that_use_it_show_no_secret() {
         "/api/v1/search?q=parser",
         "/api/v1/packages/parser",
         "/api/v1/packages/acme/parser",
+        "/metrics",
+        "/",
+        "/swarm",
         "/%00",
     ] {
         home.get(&http, path);

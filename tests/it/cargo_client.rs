@@ -1,9 +1,12 @@
 //! The user's own cargo, run against nodes: it reads what others published.
 
 mod damage;
+mod hostile;
+mod late;
 mod names;
 mod raw;
 mod reading;
+mod tokens;
 mod tools;
 
 use std::fs;
@@ -17,7 +20,7 @@ use tempfile::TempDir;
 use crate::place::{Place, Up, ended, eventually};
 
 /// Settings of whoever runs the tests that cargo, or what it starts, would follow.
-const FOREIGN: &[&str] = &[
+pub(crate) const FOREIGN: &[&str] = &[
     "http_proxy",
     "https_proxy",
     "HTTP_PROXY",
@@ -164,9 +167,15 @@ pub(crate) struct Pair {
 
 impl Pair {
     pub(crate) fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// The same, the reader's node started with these arguments besides.
+    pub(crate) fn with(args: &[&str]) -> Self {
         let (publisher, reader) = (Place::new(), Place::new());
         let on_publisher = Up::start(&publisher, &[]);
-        let on_reader = Up::start(&reader, &["--bootstrap", on_publisher.told("addr")]);
+        let bootstrap = ["--bootstrap", on_publisher.told("addr")];
+        let on_reader = Up::start(&reader, &[&bootstrap, args].concat());
         let owner = publisher.json(&["status"])["owner"]
             .as_str()
             .unwrap()

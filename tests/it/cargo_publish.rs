@@ -1,6 +1,7 @@
 //! The user's own cargo publishes to a node of its own, yanks there, and changes owners.
 
 mod batch;
+mod elsewhere;
 mod provider;
 mod tokens;
 

@@ -1,11 +1,12 @@
 //! The command, run as users run it: what it says and how it ends.
 
 mod caught_up;
+mod describing;
 mod doctor;
 mod keys;
 mod names;
 mod owners;
-mod terminal;
+pub(crate) mod terminal;
 mod tokens;
 mod trust;
 mod wrong_use;

@@ -4,7 +4,6 @@ mod flood;
 mod guard;
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use ggen_marketplace::assemble::{self, Founding, Home, Layout, Presence};
 use ggen_marketplace::gateway::{self, Bound, Options, Parts};
@@ -17,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-const DEADLINE: Duration = Duration::from_secs(30);
+use crate::place::DEADLINE;
 
 /// A node without network that answers HTTP.
 pub(crate) struct Served {

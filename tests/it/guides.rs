@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::cargo_client::{CargoHome, FOREIGN};
+
 /// How long a guide may take: it waits for what it expects, and goes on as soon as that came.
 const GUIDE_MAX: Duration = Duration::from_secs(120);
 
@@ -60,28 +62,29 @@ fn pack(dir: &Path, version: &str) {
     fs::write(dir.join("notes.txt"), version).unwrap();
 }
 
-#[test]
-fn the_guide_to_stolen_keys_works_as_written() {
-    let dir = tempfile::tempdir().unwrap();
-    for version in ["1.0.0", "1.1.0", "2.0.0", "6.6.6", "7.0.0"] {
-        pack(dir.path(), version);
-    }
+/// Runs a guide in a directory, where what it needs lies already.
+fn run(guide: &str, dir: &Path, settings: &[(&str, &str)]) {
     let binary = Path::new(env!("CARGO_BIN_EXE_market"));
+    let cargo = Path::new(env!("CARGO"));
     let path = format!(
-        "{}:{}",
+        "{}:{}:{}",
         binary.parent().unwrap().display(),
+        cargo.parent().unwrap().display(),
         std::env::var("PATH").unwrap_or_default()
     );
-    let guide = include_str!("../../docs/guides/stolen-keys.md");
-    let log = dir.path().join("said");
+    let log = dir.join("said");
     let mut shell = Command::new("sh");
+    for name in FOREIGN {
+        shell.env_remove(name);
+    }
     shell
         .arg("-c")
         .arg(format!("{PRELUDE}{}", script(guide)))
-        .current_dir(dir.path())
+        .current_dir(dir)
         .env("PATH", path)
         .env_remove("MARKET_HOME")
         .env_remove("MARKET_PASSPHRASE_FILE")
+        .envs(settings.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(File::create(&log).unwrap())
@@ -98,4 +101,46 @@ fn the_guide_to_stolen_keys_works_as_written() {
     let said = fs::read_to_string(log).unwrap();
     let said: Vec<_> = said.lines().rev().take(20).collect();
     assert!(status.is_some_and(|status| status.success()), "{said:#?}");
+}
+
+#[test]
+fn the_guide_to_stolen_keys_works_as_written() {
+    let dir = tempfile::tempdir().unwrap();
+    for version in ["1.0.0", "1.1.0", "2.0.0", "6.6.6", "7.0.0"] {
+        pack(dir.path(), version);
+    }
+    let guide = include_str!("../../docs/guides/stolen-keys.md");
+    run(guide, dir.path(), &[]);
+}
+
+#[test]
+fn the_guide_to_http_works_as_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let guide = include_str!("../../docs/guides/http.md");
+    run(guide, dir.path(), &[("MARKET_HOME", &home(dir.path()))]);
+}
+
+#[test]
+fn the_guide_to_cargo_works_as_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let cargo = CargoHome::new();
+    let cargo_home = cargo.path("cargo-home");
+    let settings = [
+        ("MARKET_HOME", home(dir.path())),
+        ("CARGO_HOME", cargo_home.to_str().unwrap().to_owned()),
+    ];
+    let settings: Vec<_> = settings
+        .iter()
+        .map(|(key, home)| (*key, home.as_str()))
+        .collect();
+    run(
+        include_str!("../../docs/guides/cargo.md"),
+        dir.path(),
+        &settings,
+    );
+}
+
+/// The home that a guide means where it names none: that of the node that it starts.
+fn home(dir: &Path) -> String {
+    dir.join("node").to_str().unwrap().to_owned()
 }

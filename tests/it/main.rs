@@ -22,6 +22,7 @@ mod metrics;
 mod names;
 mod place;
 mod registry;
+mod resolve;
 mod rest;
 mod search;
 mod served;

@@ -6,14 +6,17 @@ use std::time::Duration;
 use ggen_marketplace::Error;
 use ggen_marketplace::node::{Mirror, NodeError, Wanted};
 use ggen_marketplace::protocols::id::NetworkId;
+use ggen_marketplace::protocols::reconcile::INTERVAL;
 use ggen_marketplace::registry::RegistryError;
 use ggen_marketplace::testing::cluster::{Home, Line, Member, Options, author, eventually, now_ms};
 use ggen_marketplace::testing::registry::Author;
 
-/// For what takes milliseconds, on a machine that does a lot besides.
-const SOON: Duration = Duration::from_secs(5);
-/// For what waits for a pause of some seconds in between.
-const LATER: Duration = Duration::from_secs(30);
+use crate::place::DEADLINE;
+
+/// Well before peers that agree greet each other again: what comes so early came for another reason. It takes
+/// milliseconds on a machine that does nothing else.
+const SECONDS: Duration = Duration::from_secs(20);
+const _: () = assert!(SECONDS.as_secs() * 2 < INTERVAL.as_secs());
 
 async fn alone() -> (Member, Home) {
     Member::start(Options::default()).await.unwrap()
@@ -21,7 +24,10 @@ async fn alone() -> (Member, Home) {
 
 async fn joined(to: &[&Member]) -> (Member, Home) {
     let (member, home) = Member::start(Options::to(to)).await.unwrap();
-    eventually("connected", SOON, async || member.peers().await == to.len()).await;
+    eventually("connected", DEADLINE, async || {
+        member.peers().await == to.len()
+    })
+    .await;
     (member, home)
 }
 
@@ -40,7 +46,7 @@ async fn what_one_node_publishes_is_found_and_fetched_on_another() {
         .await
         .unwrap();
     assert!(published.new);
-    eventually("found", SOON, async || b.finds("demo").await).await;
+    eventually("found", DEADLINE, async || b.finds("demo").await).await;
 
     let fetched = b.fetch("demo").await.unwrap();
     assert!(!fetched.local);
@@ -71,16 +77,16 @@ async fn a_late_joiner_gets_everything_through_the_second_when_the_first_is_gone
         a.publish(&mut alice, &release, &content).await.unwrap();
     }
     let mirrored = async || b.node.status().await.unwrap().blobs == 20;
-    eventually("mirrored", LATER, mirrored).await;
+    eventually("mirrored", DEADLINE, mirrored).await;
     let root = a.root().await;
     a.stop().await.unwrap();
 
     let (c, _c) = joined(&[&b]).await;
     let same = async || c.root().await == root;
-    eventually("the same root", SOON, same).await;
+    eventually("the same root", DEADLINE, same).await;
     for n in 0..20 {
         let name = format!("package-{n}");
-        eventually("found", SOON, async || c.finds(&name).await).await;
+        eventually("found", DEADLINE, async || c.finds(&name).await).await;
         let fetched = c.fetch(&name).await.unwrap();
         let content = format!("content {n}");
         assert_eq!(c.bytes(&fetched).await.unwrap(), content.as_bytes());
@@ -105,8 +111,8 @@ async fn what_was_published_offline_is_known_to_all_after_the_next_start() {
 
     let (b, _b) = alone().await;
     let a = home.start(Options::to(&[&b])).await.unwrap();
-    eventually("found", SOON, async || b.finds("demo").await).await;
-    equal(&a, &b, SOON).await;
+    eventually("found", DEADLINE, async || b.finds("demo").await).await;
+    equal(&a, &b, DEADLINE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,14 +177,14 @@ async fn a_yank_hides_a_version_everywhere_and_its_exact_id_still_fetches() {
     a.publish(&mut alice, "demo@1.1.0", "two").await.unwrap();
     let yank = alice.yank("demo@1.1.0", 1, true);
     a.node.submit(yank.envelope().clone()).await.unwrap();
-    equal(&a, &b, SOON).await;
+    equal(&a, &b, DEADLINE).await;
     assert_eq!(b.fetch("demo@1").await.unwrap().package, "demo@1.0.0");
     let exact = b.fetch("demo@1.1.0").await.unwrap();
     assert!(exact.warning.unwrap().contains("yanked"));
 
     let unyank = alice.yank("demo@1.1.0", 2, false);
     a.node.submit(unyank.envelope().clone()).await.unwrap();
-    equal(&a, &b, SOON).await;
+    equal(&a, &b, DEADLINE).await;
     let fetched = b.fetch("demo@1").await.unwrap();
     assert_eq!(
         (fetched.package.as_str(), fetched.warning),
@@ -195,7 +201,7 @@ async fn a_blob_that_nobody_holds_is_an_error_that_says_so() {
     a.publish(&mut alice, "demo@1.0.0", "content")
         .await
         .unwrap();
-    equal(&a, &c, SOON).await;
+    equal(&a, &c, DEADLINE).await;
     // It is connected to the second only, which does not hold it.
     let error = c.fetch("demo").await.unwrap_err();
     let Error::Node(NodeError::NoProvider { asked, .. }) = error else {
@@ -215,7 +221,7 @@ async fn many_who_want_the_same_blob_share_one_fetch() {
     a.publish(&mut alice, "large@1.0.0", &content)
         .await
         .unwrap();
-    equal(&a, &b, SOON).await;
+    equal(&a, &b, DEADLINE).await;
     let wanted: Wanted = "large".parse().unwrap();
     let fetches = (0..20).map(|_| b.node.fetch(&wanted, None));
     let fetched = futures::future::join_all(fetches).await;
@@ -235,10 +241,10 @@ async fn a_provider_that_dies_in_the_middle_is_replaced_by_another() {
     a.publish(&mut alice, "large@1.0.0", &content)
         .await
         .unwrap();
-    equal(&a, &b, SOON).await;
+    equal(&a, &b, DEADLINE).await;
     b.fetch("large").await.unwrap();
     let (c, _c) = joined(&[&a, &b]).await;
-    equal(&a, &c, SOON).await;
+    equal(&a, &c, DEADLINE).await;
 
     let node = c.node.clone();
     let (steps, mut progress) = tokio::sync::mpsc::channel(64);
@@ -246,7 +252,7 @@ async fn a_provider_that_dies_in_the_middle_is_replaced_by_another() {
     let fetch = tokio::spawn(async move { node.fetch(&wanted, Some(steps)).await });
     while progress.recv().await.is_some_and(|step| step.bytes == 0) {}
     a.stop().await.unwrap();
-    let fetched = tokio::time::timeout(LATER, fetch).await.unwrap();
+    let fetched = tokio::time::timeout(DEADLINE, fetch).await.unwrap();
     let fetched = fetched.unwrap().unwrap();
     assert_eq!(fetched.size, content.len() as u64);
     assert_eq!(c.bytes(&fetched).await.unwrap(), content.as_bytes());
@@ -261,13 +267,13 @@ async fn two_halves_know_the_same_within_seconds_of_being_joined_again() {
         ..Options::default()
     };
     let (b, _b) = Member::start(through).await.unwrap();
-    eventually("connected", SOON, async || b.peers().await == 1).await;
+    eventually("connected", DEADLINE, async || b.peers().await == 1).await;
     let (mut alice, mut bob) = (author(1), author(2));
     a.publish(&mut alice, "before@1.0.0", "x").await.unwrap();
-    equal(&a, &b, SOON).await;
+    equal(&a, &b, DEADLINE).await;
 
     line.cut().await;
-    eventually("apart", SOON, async || {
+    eventually("apart", DEADLINE, async || {
         b.peers().await + a.peers().await == 0
     })
     .await;
@@ -283,9 +289,9 @@ async fn two_halves_know_the_same_within_seconds_of_being_joined_again() {
     assert_ne!(a.root().await, b.root().await);
 
     line.mend().await.unwrap();
-    equal(&a, &b, Duration::from_secs(5)).await;
+    equal(&a, &b, SECONDS).await;
     assert_eq!(a.node.status().await.unwrap().records, 61);
-    eventually("found", SOON, async || a.finds("of-b-29").await).await;
+    eventually("found", DEADLINE, async || a.finds("of-b-29").await).await;
     let told = async || {
         b.node
             .peers()
@@ -294,7 +300,7 @@ async fn two_halves_know_the_same_within_seconds_of_being_joined_again() {
             .iter()
             .all(|peer| peer.in_sync)
     };
-    eventually("told as being in sync", SOON, told).await;
+    eventually("told as being in sync", DEADLINE, told).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -304,12 +310,12 @@ async fn a_node_that_was_away_is_up_to_date_within_seconds_of_coming_back() {
     let b = home.start(Options::to(&[&a])).await.unwrap();
     let mut alice = author(1);
     a.publish(&mut alice, "one@1.0.0", "x").await.unwrap();
-    equal(&a, &b, SOON).await;
+    equal(&a, &b, DEADLINE).await;
     b.stop().await.unwrap();
     a.publish(&mut alice, "two@1.0.0", "y").await.unwrap();
     let b = home.start(Options::to(&[&a])).await.unwrap();
-    equal(&a, &b, Duration::from_secs(5)).await;
-    eventually("found", SOON, async || b.finds("two").await).await;
+    equal(&a, &b, SECONDS).await;
+    eventually("found", DEADLINE, async || b.finds("two").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -321,7 +327,7 @@ async fn a_bootstrap_peer_that_comes_up_later_is_found() {
     let (b, _b) = Member::start(to_a).await.unwrap();
     assert_eq!(b.peers().await, 0);
     let _a = home.start(Options::default()).await.unwrap();
-    eventually("connected", SOON, async || b.peers().await == 1).await;
+    eventually("connected", DEADLINE, async || b.peers().await == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -336,7 +342,7 @@ async fn nodes_of_different_networks_do_not_talk() {
     a.publish(&mut alice, "demo@1.0.0", "content")
         .await
         .unwrap();
-    eventually("apart", SOON, async || {
+    eventually("apart", DEADLINE, async || {
         a.peers().await + b.peers().await == 0
     })
     .await;
@@ -356,7 +362,7 @@ async fn a_record_from_the_future_is_taken_once_its_time_has_come() {
     };
     let mut home = Home::new().unwrap();
     let b = home.start(slow.clone()).await.unwrap();
-    eventually("connected", SOON, async || b.peers().await == 1).await;
+    eventually("connected", DEADLINE, async || b.peers().await == 1).await;
     let mut alice = author(1);
     a.publish(&mut alice, "demo@1.0.0", "content")
         .await
@@ -366,7 +372,7 @@ async fn a_record_from_the_future_is_taken_once_its_time_has_come() {
         let root = a.root().await;
         peers.iter().all(|peer| peer.root.as_ref() == Some(&root))
     };
-    eventually("it knows that there is something", LATER, met).await;
+    eventually("it knows that there is something", DEADLINE, met).await;
     assert_eq!(b.node.status().await.unwrap().records, 0);
     let refused = b
         .hand_over(&alice.publish("mine@1.0.0", "x"), "x")
@@ -380,7 +386,7 @@ async fn a_record_from_the_future_is_taken_once_its_time_has_come() {
     BEHIND_MS.store(0, Ordering::Relaxed);
     b.stop().await.unwrap();
     let b = home.start(slow).await.unwrap();
-    equal(&a, &b, SOON).await;
+    equal(&a, &b, DEADLINE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -390,7 +396,7 @@ async fn an_old_record_reaches_everybody_without_gossip() {
     let (c, _c) = joined(&[&b]).await;
     let mut alice = Author::new(1);
     a.publish(&mut alice, "old@1.0.0", "content").await.unwrap();
-    equal(&a, &c, LATER).await;
+    equal(&a, &c, DEADLINE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -405,7 +411,7 @@ async fn a_stopped_node_says_so_and_lets_its_data_go() {
     let publishing = node.publish(record.envelope().clone(), &mut archive);
     let (published, stopped) = tokio::join!(publishing, async {
         let written = async || node.catalogue().totals().await.unwrap().records == 1;
-        eventually("accepted", SOON, written).await;
+        eventually("accepted", DEADLINE, written).await;
         a.stop().await
     });
     stopped.unwrap();
@@ -453,7 +459,7 @@ async fn an_archive_without_a_record_is_gone_after_the_next_start() {
     b.stop().await.unwrap();
     let b = home.start(Options::default()).await.unwrap();
     let gone = async || !b.node.store().is_held(&orphan);
-    eventually("gone", SOON, gone).await;
+    eventually("gone", DEADLINE, gone).await;
     assert_eq!(
         b.node.verify().await.unwrap().findings,
         Vec::<String>::new()
@@ -461,14 +467,16 @@ async fn an_archive_without_a_record_is_gone_after_the_next_start() {
     assert!(b.fetch("demo").await.unwrap().local);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_head_reaches_those_who_are_there_and_those_who_come_late() {
     let (a, _home_a) = alone().await;
     let (b, _home_b) = joined(&[&a]).await;
     let mut alice = author(1);
-    a.publish(&mut alice, "demo@1.0.0", "content")
-        .await
-        .unwrap();
+    // A head is gossiped once. Who is connected listens a moment later: where records pass one by one, it does.
+    for release in ["demo@1.0.0", "demo@1.1.0"] {
+        a.publish(&mut alice, release, "content").await.unwrap();
+        equal(&a, &b, DEADLINE).await;
+    }
     let head = alice.witness();
     a.node.submit(head.envelope().clone()).await.unwrap();
     let complete = async |member: &Member| {
@@ -476,14 +484,10 @@ async fn a_head_reaches_those_who_are_there_and_those_who_come_late() {
         let [sight] = &sights[..] else { return false };
         sight.witness == alice.key() && sight.missing == 0
     };
-    eventually("the head by gossip", Duration::from_secs(10), async || {
-        complete(&b).await
-    })
-    .await;
+    eventually("the head by gossip", DEADLINE, async || complete(&b).await).await;
     a.stop().await.unwrap();
     let (c, _home_c) = joined(&[&b]).await;
-    eventually("the head on request", Duration::from_secs(10), async || {
-        complete(&c).await
-    })
-    .await;
+    // It is asked for as soon as both know the same.
+    equal(&b, &c, DEADLINE).await;
+    eventually("the head on request", DEADLINE, async || complete(&c).await).await;
 }

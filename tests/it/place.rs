@@ -1,7 +1,8 @@
 //! A home and a command line to use it with; what the command said and how it ended.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
@@ -144,15 +145,11 @@ impl Up {
 
     /// The same, to end at the crash point `at` if there is one (see `src/crash.rs`).
     pub(crate) fn start_crashing(place: &Place, args: &[&str], at: Option<&str>) -> Self {
-        let fixed = [
-            "up",
-            "--http",
-            "127.0.0.1:0",
-            "--blobs",
-            "127.0.0.1:0",
-            "--no-mdns",
-        ];
+        let fixed = ["up", "--blobs", "127.0.0.1:0", "--no-mdns"];
         let mut command = place.market(&[&fixed, args].concat());
+        if !args.contains(&"--http") {
+            command.args(["--http", "127.0.0.1:0"]);
+        }
         if !args.contains(&"--listen") {
             command.args(["--listen", "/ip4/127.0.0.1/tcp/0"]);
         }
@@ -191,6 +188,34 @@ impl Up {
         words
             .find_map(|word| word.strip_prefix(&format!("{name}=")))
             .unwrap()
+    }
+
+    /// Sends a request, with a token unless it is empty; returns the status and the JSON that came.
+    pub(crate) fn send(&self, method: &str, path: &str, token: &str, body: &[u8]) -> (u16, Value) {
+        let host = self.told("http").strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(host).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let kind = match method {
+            "PUT" => "application/octet-stream",
+            _ => "application/json",
+        };
+        let token = match token {
+            "" => String::new(),
+            token => format!("Authorization: {token}\r\n"),
+        };
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\n{token}Content-Type: {kind}\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let text = String::from_utf8(answer).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap())
     }
 
     /// Waits for a line on standard error that contains all of these.

@@ -1,8 +1,10 @@
 //! The catalogue: its contract on every implementation, and the stored one against the model.
 
-use std::path::PathBuf;
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ggen_marketplace::protocols::hash::ContentHash;
 use ggen_marketplace::protocols::id::{NetworkId, PackageId};
@@ -15,7 +17,9 @@ use ggen_marketplace::registry::evidence::Question;
 use ggen_marketplace::registry::local::{LocalRegistry, OpenOptions};
 use ggen_marketplace::registry::policy::Decision;
 use ggen_marketplace::registry::tokens::{Token, Tokens};
-use ggen_marketplace::registry::{Admission, Catalogue, Choices, Registry, Verdict};
+use ggen_marketplace::registry::{
+    Admission, Catalogue, Choices, MetadataUpdates, Registry, Verdict,
+};
 use ggen_marketplace::testing::memory::MemoryRegistry;
 use ggen_marketplace::testing::registry::{Author, policy, suite, tokens, with_identity, world};
 use proptest::collection::vec;
@@ -118,7 +122,14 @@ enum Step {
     Judge(Index, Verdict),
     Decide(Decision),
     Use(&'static str, Index),
+    Update(PackageId, Box<MetadataUpdates>),
+    Download(PackageId),
+    /// It becomes this day, counted from 1970.
+    Day(u64),
+    /// The process ends in order.
     Reopen,
+    /// The process ends at once: what was not written is gone.
+    Crash,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -146,9 +157,41 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (any::<Index>(), select(verdicts)).prop_map(|(at, verdict)| Step::Judge(at, verdict)),
         3 => select(decisions()).prop_map(Step::Decide),
         2 => (select(vec!["", "acme", "ns1"]), any::<Index>()).prop_map(|(how, at)| Step::Use(how, at)),
+        2 => (ids(), select(updates())).prop_map(|(id, updates)| Step::Update(id, Box::new(updates))),
+        3 => ids().prop_map(Step::Download),
+        1 => select(vec![0, 20_000, 20_007, 20_400, 9_999_999]).prop_map(Step::Day),
         1 => Just(Step::Reopen),
+        1 => Just(Step::Crash),
     ];
     vec(step, 1..20)
+}
+
+fn updates() -> Vec<MetadataUpdates> {
+    let none = MetadataUpdates::default;
+    vec![
+        none(),
+        MetadataUpdates {
+            description: Some("new".to_owned()),
+            ..none()
+        },
+        MetadataUpdates {
+            deprecated: Some(Some("use b".to_owned())),
+            keywords: Some(vec!["word".to_owned()]),
+            ..none()
+        },
+        MetadataUpdates {
+            deprecated: Some(None),
+            ..none()
+        },
+        MetadataUpdates {
+            license: Some("MIT".to_owned()),
+            ..none()
+        },
+    ]
+}
+
+thread_local! {
+    static NOW_MS: Cell<u64> = const { Cell::new(0) };
 }
 
 fn decisions() -> Vec<Decision> {
@@ -249,7 +292,14 @@ async fn take(
             };
             format!("{:?}", choices.used(namespace, &release, record.id()).await)
         }
-        Step::Reopen => String::new(),
+        Step::Update(id, updates) => {
+            format!(
+                "{:?}",
+                catalogue.update_metadata(id, (**updates).clone()).await
+            )
+        }
+        Step::Download(id) => format!("{:?}", catalogue.record_download(id).await),
+        Step::Day(_) | Step::Reopen | Step::Crash => String::new(),
     }
 }
 
@@ -300,6 +350,17 @@ async fn picture(catalogue: &dyn Catalogue, choices: &dyn Choices) -> Vec<String
             catalogue.owner_of(Some("acme"), &name).await
         ));
         let listed = catalogue.list_versions(name.as_str(), Some(&text)).await;
+        for version in listed.iter().flatten() {
+            let id = PackageId {
+                name: name.to_string(),
+                version: version.clone(),
+                namespace: Some(text.clone()),
+            };
+            picture.push(format!("{:?}", catalogue.get(&id).await));
+            picture.push(format!("{:?}", catalogue.is_yanked(&id).await));
+            picture.push(format!("{:?}", catalogue.get_stats(&id).await));
+        }
+        picture.push(format!("{:?}", catalogue.downloads(owner, &name).await));
         picture.push(format!("{listed:?}"));
         let resolved = catalogue
             .resolve_version(&format!("{owner}/{name}"), &any)
@@ -317,23 +378,35 @@ proptest! {
         steps in steps(),
         pool_bytes_max in select(vec![u64::MAX, 60_000, 20_000, 9_000]),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().build().unwrap();
+        NOW_MS.set(1_700_000_000_123);
         runtime.block_on(async {
             let pool = pool();
             let options = OpenOptions {
                 owner_records_max: 7,
                 pool_bytes_max,
-                clock: || 1_700_000_000_123,
+                clock: || NOW_MS.get(),
                 ..with_identity()
             };
             let home = tempfile::tempdir().unwrap();
-            let path = home.path().join("catalogue.redb");
+            let mut path = home.path().join("catalogue.redb");
             let model = MemoryRegistry::new(options.clone());
             let mut stored = LocalRegistry::open(&path, options.clone()).await.unwrap();
-            for step in &steps {
-                if let Step::Reopen = step {
-                    drop(stored);
-                    stored = LocalRegistry::open(&path, options.clone()).await.unwrap();
+            for (number, step) in steps.iter().enumerate() {
+                match step {
+                    Step::Day(day) => NOW_MS.set(day * 24 * 60 * 60 * 1000 + 1),
+                    Step::Reopen => {
+                        drop(stored);
+                        stored = LocalRegistry::open(&path, options.clone()).await.unwrap();
+                    }
+                    Step::Crash => {
+                        let left = home.path().join(format!("{number}.redb"));
+                        std::fs::copy(&path, &left).unwrap();
+                        path = left;
+                        stored = LocalRegistry::open(&path, options.clone()).await.unwrap();
+                    }
+                    _ => {}
                 }
                 let expected = take((&model, &model), &pool, step).await;
                 let taken = take((&stored, &stored), &pool, step).await;
@@ -410,6 +483,8 @@ async fn what_was_declined_is_taken_once_there_is_room() {
 
 /// Where the process that is to be killed keeps its home.
 const HOME: &str = "MARKET_TEST_HOME";
+/// How long that process waits to be killed.
+const DEADLINE: Duration = Duration::from_secs(60);
 /// What that process publishes, one release after the other.
 const RELEASES: u64 = 6;
 
@@ -436,15 +511,8 @@ async fn a_kill_around_a_commit_loses_nothing_acknowledged() {
         // The first commit makes the tables.
         for count in 2..=RELEASES + 1 {
             let home = tempfile::tempdir().unwrap();
-            let killed = Command::new(std::env::current_exe().unwrap())
-                .args(["registry::releases_are_registered_one_by_one", "--exact"])
-                .env(HOME, home.path())
-                .env("MARKET_CRASH_AT", format!("{point}:{count}"))
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status()
-                .unwrap();
-            assert!(!killed.success(), "{point}:{count} was never reached");
+            let at = format!("{point}:{count}");
+            kill_at(&at, "releases_are_registered_one_by_one", home.path());
             let acknowledged = std::fs::read_to_string(home.path().join("acknowledged"));
             let acknowledged = acknowledged.map_or(0, |text| text.parse().unwrap());
             assert_eq!(acknowledged, count - 2);
@@ -455,5 +523,61 @@ async fn a_kill_around_a_commit_loses_nothing_acknowledged() {
             assert_eq!(records, acknowledged + unacknowledged, "{point}:{count}");
             assert_eq!(registry.audit().await.unwrap().findings, [""; 0]);
         }
+    }
+}
+
+/// Runs a test of this file in another process, which ends at this point.
+fn kill_at(point: &str, test: &str, home: &Path) {
+    let killed = Command::new(std::env::current_exe().unwrap())
+        .args([&format!("registry::{test}"), "--exact"])
+        .env(HOME, home)
+        .env("MARKET_CRASH_AT", point)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(!killed.success(), "{point} was never reached");
+}
+
+async fn downloads(home: &Path) -> u64 {
+    let registry = LocalRegistry::open(home.join("catalogue.redb"), with_identity()).await;
+    let id = PackageId::new("a", "1.0.0");
+    let stats = registry.unwrap().get_stats(&id).await;
+    stats.unwrap().total_downloads
+}
+
+/// Also what the next test runs in another process and kills.
+#[tokio::test]
+async fn downloads_are_written_when_it_ends_in_order() {
+    let temporary = tempfile::tempdir().unwrap();
+    let killed = std::env::var_os(HOME).map(PathBuf::from);
+    let home = killed.as_deref().unwrap_or(temporary.path());
+    let registry = LocalRegistry::open(home.join("catalogue.redb"), with_identity()).await;
+    let registry = registry.unwrap();
+    let id = PackageId::new("a", "1.0.0");
+    let metadata = PackageMetadata::new(id.clone());
+    let content = ContentHash::blake3("x");
+    registry.register(&metadata, content).await.unwrap();
+    registry.record_download(&id).await.unwrap();
+    if killed.is_some() {
+        // The end comes from elsewhere; if it does not, the other test says so.
+        let wait = std::future::pending::<()>();
+        tokio::time::timeout(DEADLINE, wait)
+            .await
+            .unwrap_or_default();
+    }
+    drop(registry);
+    assert_eq!(downloads(home).await, 1);
+}
+
+#[tokio::test]
+async fn downloads_are_written_in_time_whether_asked_for_or_not() {
+    for (point, written) in [("registry.before-commit", 0), ("registry.after-commit", 1)] {
+        let home = tempfile::tempdir().unwrap();
+        // The first commit makes the tables, the second has the release.
+        let point = format!("{point}:3");
+        let test = "downloads_are_written_when_it_ends_in_order";
+        kill_at(&point, test, home.path());
+        assert_eq!(downloads(home.path()).await, written, "{point}");
     }
 }

@@ -2,6 +2,7 @@
 
 mod described;
 mod events;
+mod writes;
 
 use ggen_marketplace::protocols::metadata::{
     Dependency, DependencyKind, DependencySource, OwnerIdText, PackageMetadata,

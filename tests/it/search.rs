@@ -10,6 +10,7 @@ use ggen_marketplace::protocols::id::OwnerId;
 use ggen_marketplace::protocols::id::PackageId;
 use ggen_marketplace::protocols::metadata::PackageMetadata;
 use ggen_marketplace::search::Entry;
+use ggen_marketplace::search::Esteem;
 use ggen_marketplace::search::SearchEngine;
 use ggen_marketplace::search::SearchEngineExt;
 use ggen_marketplace::search::SearchIndex;
@@ -21,6 +22,8 @@ use ggen_marketplace::testing::search::suite;
 use proptest::prelude::{Just, Strategy, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
 use tempfile::TempDir;
+
+use crate::place::DEADLINE;
 
 /// So long that nothing is committed but on demand.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -42,6 +45,7 @@ fn entry(owner: u8, name: &str, description: &str) -> Entry {
         owner,
         name: name.parse().unwrap(),
         shown: Some(shown),
+        esteem: Esteem::default(),
     }
 }
 
@@ -102,9 +106,7 @@ async fn a_change_becomes_durable_without_being_asked() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), durable)
-        .await
-        .unwrap();
+    tokio::time::timeout(DEADLINE, durable).await.unwrap();
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -294,9 +296,7 @@ async fn searches_go_on_while_the_index_is_rebuilt_and_changed() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), arrived)
-        .await
-        .unwrap();
+    tokio::time::timeout(DEADLINE, arrived).await.unwrap();
     assert_eq!(total(&*index, "thing").await, 2500);
     stop.send(()).unwrap();
     let seen = searches.await.unwrap();

@@ -1,7 +1,6 @@
 //! A node that answers HTTP, asked byte for byte.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use ggen_marketplace::gateway::{self, Parts};
 use ggen_marketplace::node::Node;
@@ -13,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) use crate::place::DEADLINE;
 
 /// HTTP of a node.
 pub(crate) struct Served {

@@ -17,6 +17,8 @@ use ggen_marketplace::store::{BlobStore, PackageStore, PackageStoreExt, StorageE
 use ggen_marketplace::testing::store::{SIZES, content, suite};
 use tempfile::TempDir;
 
+use crate::place::DEADLINE;
+
 /// All files of a store but its database and lock.
 fn files(dir: &Path) -> BTreeSet<PathBuf> {
     let below = |name: &str| fs::read_dir(dir.join(name)).into_iter().flatten();
@@ -30,7 +32,7 @@ fn data_file(dir: &Path, hash: &ContentHash) -> PathBuf {
 
 /// Opens a store that is closed. A test beside this one that starts a process shares its locks with that until it runs.
 async fn open(dir: &TempDir) -> FilePackageStore {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + DEADLINE;
     loop {
         match FilePackageStore::new(dir.path()).await {
             Err(Error::Storage(StorageError::InUse { .. })) if Instant::now() < deadline => {
@@ -97,7 +99,8 @@ async fn a_store_that_is_open_is_refused_at_once() {
         refused,
         Err(Error::Storage(StorageError::InUse { .. }))
     ));
-    assert!(began.elapsed() < Duration::from_secs(1));
+    // Nothing is waited for; a busy machine takes its time all the same.
+    assert!(began.elapsed() < Duration::from_secs(10));
     store.close().await.unwrap();
     open(&dir).await;
 }
@@ -166,7 +169,7 @@ async fn unused_blobs_go_by_themselves_while_others_are_written() {
         ..Options::default()
     };
     let store = FilePackageStore::open(dir.path(), options).await.unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + DEADLINE;
     let deleted = store.store(content(1, 100_000)).await.unwrap();
     store.delete(&deleted).await.unwrap();
     let mut written = Vec::new();
@@ -219,7 +222,7 @@ async fn abandoned_and_refused_uploads_leave_no_file() {
 
 /// Waits until the store has removed its files: it does so after it has answered.
 async fn none_left(dir: &TempDir) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + DEADLINE;
     while !files(dir.path()).is_empty() {
         assert!(Instant::now() < deadline, "{:?}", files(dir.path()));
         tokio::task::yield_now().await;

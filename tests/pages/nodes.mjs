@@ -49,14 +49,17 @@ export class Swarm {
     throw new Error(`${home} did not get ready`);
   }
 
-  // Publishes a folder with these files.
-  publish(home, files) {
-    const folder = mkdtempSync(join(this.folder, "package-"));
-    for (const [path, content] of Object.entries(files)) {
-      mkdirSync(join(folder, path, ".."), { recursive: true });
-      writeFileSync(join(folder, path), content);
-    }
-    return this.run(home, "publish", folder);
+  // Publishes a folder for each of these packages, which are given by their files.
+  publish(home, ...packages) {
+    const folders = packages.map((files) => {
+      const folder = mkdtempSync(join(this.folder, "package-"));
+      for (const [path, content] of Object.entries(files)) {
+        mkdirSync(join(folder, path, ".."), { recursive: true });
+        writeFileSync(join(folder, path), content);
+      }
+      return folder;
+    });
+    return this.run(home, "publish", ...folders);
   }
 
   async stop() {
@@ -69,8 +72,10 @@ export class Swarm {
   }
 }
 
+// A text as TOML wants it: as JSON, and without the one control character that JSON lets through.
+export const quoted = (text) => JSON.stringify(text).replace(/\x7f/g, "\\u007f");
+
 // The manifest of a pack.
 export function pack(name, version, description, more = "", dependencies = "") {
-  const text = JSON.stringify;
-  return `[pack]\nname = ${text(name)}\nversion = ${text(version)}\ndescription = ${text(description)}\n${more}\n[dependencies]\n${dependencies}\n`;
+  return `[pack]\nname = ${quoted(name)}\nversion = ${quoted(version)}\ndescription = ${quoted(description)}\n${more}\n[dependencies]\n${dependencies}\n`;
 }

@@ -2,6 +2,7 @@
 
 mod file;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
@@ -93,12 +94,20 @@ pub(crate) async fn run(args: Args, layout: &Layout, output: Output) -> anyhow::
         let text = text.context("the running node answers no HTTP")?;
         Ok(text.parse()?)
     };
+    let is_open = status.http.as_deref().is_none_or(is_loopback);
+    if args.credential_provider && !is_open {
+        output.note(
+            "warning: unless the node runs with --public-read, it tells nothing without a token, and this provider \
+             has none to show: cargo will not be able to read from it",
+        );
+    }
     let bases = Bases {
         own: base(status.http)?,
         canonical: base(status.canonical)?,
         provider: match args.credential_provider {
             true => Some(provider(layout)?),
-            false => None,
+            // Cargo shows a token where it reads only if its configuration says where it has one from.
+            false => (!is_open).then(|| Value::from(vec!["cargo:token"])),
         },
     };
     let wanted = match args.namespaces.is_empty() {
@@ -143,6 +152,13 @@ fn shown(done: &Done) -> String {
         ));
     }
     text
+}
+
+/// Whether only programs of this machine reach a node that answers there: then nobody needs a token to read.
+fn is_loopback(http: &str) -> bool {
+    let address = http.strip_prefix("http://").unwrap_or(http);
+    let address: Result<SocketAddr, _> = address.parse();
+    address.is_ok_and(|address| address.ip().is_loopback())
 }
 
 /// Cargo itself reads names of registries so.
@@ -217,8 +233,10 @@ impl Bases {
             ("registry".to_owned(), Value::from(index.clone())),
             ("replace-with".to_owned(), Value::from(local.clone())),
         ]);
+        // Called as `cargo vendor` calls it: cargo takes one source for an address, and so the vendored packages replace
+        // this one in a project that has them.
         blocks.push(Block {
-            path: ("source", format!("{name}-canonical")),
+            path: ("source", index.clone()),
             table,
         });
         Registry {
@@ -241,9 +259,17 @@ impl Block {
         }
     }
 
-    pub(crate) fn text(&self) -> String {
+    /// The line that it begins with.
+    pub(crate) fn header(&self) -> String {
         let (kind, name) = &self.path;
-        let mut text = format!("[{kind}.{name}]\n");
+        match check_name(name) {
+            Ok(()) => format!("[{kind}.{name}]"),
+            Err(_) => format!("[{kind}.{}]", Value::from(name.as_str())),
+        }
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let mut text = format!("{}\n", self.header());
         for (key, value) in &self.table {
             text.push_str(&format!("{key} = {value}\n"));
         }
@@ -304,6 +330,19 @@ mod tests {
     }
 
     #[test]
+    fn only_other_machines_need_a_token_to_read() {
+        for (http, expected) in [
+            ("http://127.0.0.1:7878", true),
+            ("http://[::1]:7878", true),
+            ("http://0.0.0.0:7878", false),
+            ("http://192.0.2.1:80", false),
+            ("http://[::]:80", false),
+        ] {
+            assert_eq!(is_loopback(http), expected, "{http}");
+        }
+    }
+
+    #[test]
     fn one_block_where_the_node_answers_at_the_usual_address() {
         let text = blocks("http://127.0.0.1:7878", "http://127.0.0.1:7878");
         let table: Table = text.parse().unwrap();
@@ -330,7 +369,7 @@ mod tests {
             Some("sparse+http://127.0.0.1:9001/cargo/_/")
         );
         assert!(local.get("credential-provider").is_some());
-        let source = &table["source"]["acme-canonical"];
+        let source = &table["source"][index];
         assert_eq!(source["registry"].as_str(), Some(index));
         assert_eq!(source["replace-with"].as_str(), Some("acme-local"));
     }

@@ -6,7 +6,6 @@ mod node;
 
 use std::net::SocketAddr;
 
-use ggen_marketplace::archive::index::Canonical;
 use ggen_marketplace::assemble::Layout;
 use serde::Serialize;
 
@@ -21,12 +20,9 @@ use crate::output::{Output, Shown, table};
                   Example: market doctor --json"
 )]
 pub(crate) struct Args {
-    /// Where the node answers HTTP, if not where it says so itself
+    /// Where a node would answer HTTP, while none runs that says so itself
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7878")]
     http: SocketAddr,
-    /// Base of the addresses of cargo indexes that the node is given
-    #[arg(long, value_name = "URL", default_value = Canonical::DEFAULT)]
-    canonical: Canonical,
 }
 
 /// How bad it is.

@@ -17,13 +17,13 @@ pub(crate) struct Args {
 
 /// A package by name, as it is written on the command line.
 #[derive(Debug, Clone)]
-struct Package {
-    namespace: Option<String>,
-    name: PackageName,
+pub(crate) struct Package {
+    pub(crate) namespace: Option<String>,
+    pub(crate) name: PackageName,
 }
 
 impl Package {
-    fn parse(text: &str) -> Result<Self, IdError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, IdError> {
         let (namespace, name) = split_namespace(text)?;
         Ok(Self { namespace, name })
     }
@@ -57,11 +57,17 @@ fn shown(info: &PackageInfo) -> String {
     text.push_str(&table(
         &info.versions.iter().map(version).collect::<Vec<_>>(),
     ));
-    let rest = info.versions_total.saturating_sub(info.versions.len());
-    if rest > 0 {
-        text.push_str(&format!("and {rest} lower versions\n"));
-    }
+    let shown = info.versions.len();
+    text.push_str(&rest(info.versions_total.saturating_sub(shown)));
     text
+}
+
+/// Says how many versions are not shown.
+pub(crate) fn rest(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        count => format!("and {count} lower versions\n"),
+    }
 }
 
 /// Only what is not as usual is worth a line.
@@ -72,7 +78,8 @@ fn status(info: &PackageInfo) -> String {
     }
 }
 
-fn version(version: &VersionInfo) -> Vec<String> {
+/// What a list of versions says of one.
+pub(crate) fn version(version: &VersionInfo) -> Vec<String> {
     let mut states = Vec::new();
     for (holds, word) in [
         (version.yanked, "yanked"),

@@ -7,6 +7,7 @@ mod cargo_config;
 mod cargo_credential;
 mod completions;
 mod demo;
+mod deprecate;
 mod doctor;
 mod evidence;
 mod fetch;
@@ -29,8 +30,10 @@ mod status;
 mod token;
 mod trust;
 mod up;
+mod update;
 mod use_;
 mod verify;
+mod versions;
 mod yank;
 
 use std::io::IsTerminal;
@@ -82,12 +85,15 @@ enum Command {
     Search(search::Args),
     /// Tells of a package and its versions
     Info(info::Args),
+    Versions(versions::Args),
     /// Brings a package here and checks it
     Fetch(fetch::Args),
     /// Hides a version from search and from requirements
     Yank(yank::Args),
     /// Takes a yank back
     Unyank(yank::UnyankArgs),
+    Update(Box<update::Args>),
+    Deprecate(deprecate::Args),
     Use(use_::Args),
     Trust(trust::Args),
     Evidence(evidence::Args),
@@ -228,9 +234,12 @@ async fn once(command: Command, layout: &Layout, output: Output) -> anyhow::Resu
         Command::Publish(args) => publish::run(args, layout, output).await,
         Command::Search(args) => search::run(args, layout, output).await,
         Command::Info(args) => info::run(args, layout, output).await,
+        Command::Versions(args) => versions::run(args, layout, output).await,
         Command::Fetch(args) => fetch::run(args, layout, output).await,
         Command::Yank(args) => yank::run(args.into(), layout, output).await,
         Command::Unyank(args) => yank::run(args.into(), layout, output).await,
+        Command::Update(args) => update::run(*args, layout, output).await,
+        Command::Deprecate(args) => deprecate::run(args, layout, output).await,
         Command::Use(args) => use_::run(args, layout, output).await,
         Command::Trust(args) => trust::run(args, layout, output).await,
         Command::Evidence(args) => evidence::run(args, layout, output).await,

@@ -108,19 +108,6 @@ impl Namespace {
         let implicit = self.documents.get(&genesis).filter(|_| !is_sent);
         implicit.into_iter().chain(sent)
     }
-
-    /// A document that continues this one, ready to be signed.
-    pub(crate) fn record(&self, at: (RecordId, u64), document: NamespaceDocument) -> Record {
-        let (previous, seq) = at;
-        Record {
-            owner: Some(self.owner),
-            seq,
-            previous: Some(previous),
-            // So that signing it again gives the same record.
-            time_ms: 0,
-            body: Body::Acl(Box::new(document)),
-        }
-    }
 }
 
 fn is_without_recovery(document: &NamespaceDocument) -> bool {
@@ -180,11 +167,8 @@ pub(crate) async fn change(
     guard.pass(Risk::of(before)).await?;
     namespace.confirm(guard.client).await?;
     document.mark = Mark::Reason(reason.to_owned());
-    let at = namespace
-        .documents
-        .next(root.key)
-        .map_err(anyhow::Error::msg)?;
-    let record = namespace.record(at, document.clone());
+    let record = namespace.documents.continued(root.key, document.clone());
+    let record = record.map_err(anyhow::Error::msg)?;
     let draft = record.draft(namespace.network, root.key);
     let envelope = root
         .pen

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ggen_marketplace::control::{ControlError, explain};
 use ggen_marketplace::protocols::id::OwnerId;
 use indicatif::{ProgressBar, ProgressStyle};
+use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -14,6 +15,9 @@ use zeroize::Zeroizing;
 const SHOWN_CHARS_MAX: usize = 256;
 /// Most characters that are shown of one in a list, where it shares its line.
 const LISTED_CHARS_MAX: usize = 80;
+
+/// Columns of a terminal that does not tell, and of what is no terminal.
+const COLUMNS_USUAL: usize = 100;
 
 /// How often a line moves while something is waited for.
 const TICK: Duration = Duration::from_millis(100);
@@ -41,6 +45,18 @@ impl Output {
             false => human(value),
         });
         print(&text)
+    }
+
+    /// How wide the result may be, and whether parts of it may be made bold.
+    #[allow(clippy::disallowed_methods)] // The command itself reads its environment.
+    pub(crate) fn page(self) -> Page {
+        let stdout = io::stdout();
+        let size = tcgetwinsize(&stdout).map(|size| usize::from(size.ws_col));
+        let columns = size.ok().filter(|columns| *columns > 0);
+        Page {
+            columns: columns.unwrap_or(COLUMNS_USUAL),
+            bold: stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        }
     }
 
     /// Asks for something on standard error, without ending the line.
@@ -149,6 +165,13 @@ fn json_line(value: &impl Serialize) -> anyhow::Result<String> {
     }
     line.push('\n');
     Ok(line)
+}
+
+/// What a result is printed on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Page {
+    pub(crate) columns: usize,
+    pub(crate) bold: bool,
 }
 
 /// Text from elsewhere, made harmless for a terminal: no control characters, nothing that changes the

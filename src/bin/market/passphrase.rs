@@ -5,11 +5,14 @@ use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
 use ggen_marketplace::assemble::{Identity, Layout};
 use ggen_marketplace::crypto::{Passphrase, PrivateKey};
+use rustix::process::{Signal, getpid, kill_process};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
@@ -179,6 +182,7 @@ impl Terminal {
 
 /// Asks for a line that is not shown.
 async fn ask(prompt: &str, terminal: Terminal) -> anyhow::Result<Zeroizing<String>> {
+    end_in_order()?;
     // Dropped with this future, so that an interruption does not leave the terminal mute.
     let quiet = Quiet::begin(terminal.input.try_clone()?).context("cannot hide what is typed")?;
     terminal.show(prompt)?;
@@ -187,6 +191,27 @@ async fn ask(prompt: &str, terminal: Terminal) -> anyhow::Result<Zeroizing<Strin
     drop(quiet);
     terminal.show("\n")?;
     line.context("cannot read the passphrase")
+}
+
+/// Has what else a terminal, or its going away, may end a process by end this one as an interruption does. From the
+/// first question on only: a command that asks nothing is left as its user started it, with `nohup` for example.
+fn end_in_order() -> anyhow::Result<()> {
+    static LISTENS: AtomicBool = AtomicBool::new(false);
+    if LISTENS.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
+    let cannot = "cannot listen for signals";
+    let mut hangup = signal(SignalKind::hangup()).context(cannot)?;
+    let mut quit = signal(SignalKind::quit()).context(cannot)?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = hangup.recv() => {}
+            _ = quit.recv() => {}
+        }
+        // Every command listens for this one.
+        kill_process(getpid(), Signal::TERM)
+    });
+    Ok(())
 }
 
 /// Reads a line without going through a buffer that nobody clears.

@@ -17,7 +17,7 @@ use tokio::task::spawn_blocking;
 use crate::Told;
 use crate::Usage;
 use crate::access::Access;
-use crate::bind;
+use crate::bind::{self, Adoption};
 use crate::output::{Output, Shown, Unit, bytes};
 use crate::prepare::{Named, Prepared, prepare};
 use crate::sign::{Signer, identity};
@@ -60,6 +60,8 @@ struct Package {
     path: String,
     /// Dependencies that were taken for packages of the same batch.
     adopted: BTreeSet<String>,
+    /// Dependencies that were not, for the release was out before.
+    left: BTreeSet<String>,
     #[serde(flatten)]
     published: Option<Published>,
     error: Option<String>,
@@ -134,8 +136,8 @@ async fn publish_all(
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         bar.set_message(Shown::listed(&name).to_string());
         let adopted = match &mut prepared {
-            Ok(prepared) => bind::adopt(prepared, batch, signer.owner()),
-            Err(_) => BTreeSet::new(),
+            Ok(prepared) => bind::adopt(prepared, batch, signer.owner(), client).await,
+            Err(_) => Adoption::default(),
         };
         let done = publish_one(prepared, signer, client).await;
         bar.suspend(|| report.note(&path, adopted, done, output))?;
@@ -163,11 +165,12 @@ impl Report {
     fn note(
         &mut self,
         path: &Path,
-        adopted: BTreeSet<String>,
+        adoption: Adoption,
         done: anyhow::Result<Published>,
         output: Output,
     ) -> anyhow::Result<()> {
         let path = path.display().to_string();
+        let Adoption { adopted, left } = adoption;
         let (published, error) = match done {
             Ok(published) => {
                 let word = if published.new {
@@ -180,11 +183,16 @@ impl Report {
                 let size = bytes(published.size);
                 output.line(format_args!("{word}  {}  {size}", published.package))?;
                 if !adopted.is_empty() {
-                    let names = adopted.iter().map(String::as_str).collect::<Vec<_>>();
-                    let names = names.join(", ");
                     output.line(format_args!(
-                        "  its dependencies {names} are those of {}",
+                        "  its dependencies {} are those of {}",
+                        listed(&adopted),
                         published.owner
+                    ))?;
+                }
+                if !left.is_empty() {
+                    output.line(format_args!(
+                        "  its dependencies {} stay those of the default registry: it was published so before",
+                        listed(&left)
                     ))?;
                 }
                 (Some(published), None)
@@ -200,11 +208,17 @@ impl Report {
         self.packages.push(Package {
             path,
             adopted,
+            left,
             published,
             error,
         });
         Ok(())
     }
+}
+
+fn listed(names: &BTreeSet<String>) -> String {
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    names.join(", ")
 }
 
 fn finish(report: Report, signer: &Signer, output: Output) -> anyhow::Result<()> {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use ggen_marketplace::assemble::{HomeError, Identity, Keys, Layout};
 use ggen_marketplace::control::Client;
 use ggen_marketplace::crypto::{Key, Passphrase, PrivateKey, pem};
-use ggen_marketplace::protocols::id::{Label, OwnerId, RecordId};
+use ggen_marketplace::protocols::id::{Label, OwnerId};
 use ggen_marketplace::protocols::owner::{Mark, NamespaceDocument, SCOPE_ALL, commitment};
 use ggen_marketplace::protocols::record::Body;
 use serde::Serialize;
@@ -125,7 +125,7 @@ async fn recover(
     };
     guard.pass(Risk::Dead).await?;
     let namespace = Namespace::of(layout, client, owner, &identities).await?;
-    let (at, before) = place(&namespace, &recovery)?;
+    let before = place(&namespace, &recovery)?;
     let retired = args.choice.retired(client, &namespace, output).await?;
     let what = format!("the key `{label}`");
     let passphrase = passphrase::for_new_key(args.plain, &what, output).await?;
@@ -139,7 +139,10 @@ async fn recover(
         mark: Mark::Reason(args.reason),
         ..before.clone()
     };
-    let record = namespace.record(at, document.clone());
+    let record = namespace
+        .documents
+        .continued(recovery.public(), document.clone());
+    let record = record.map_err(anyhow::Error::msg)?;
     let draft = record.draft(namespace.network, recovery.public());
     let envelope = recovery.seal(draft.context("no record can say that")?);
     namespace.confirm(client).await?;
@@ -149,11 +152,11 @@ async fn recover(
     take(envelope, &keys, label, old, owner, &document, client).await
 }
 
-/// Where the recovery key continues the namespace, and the document there.
+/// The document that the recovery key continues.
 fn place<'a>(
     namespace: &'a Namespace,
     recovery: &PrivateKey,
-) -> anyhow::Result<((RecordId, u64), &'a NamespaceDocument)> {
+) -> anyhow::Result<&'a NamespaceDocument> {
     let owner = namespace.owner;
     if namespace.documents.is_empty() {
         bail!(
@@ -162,11 +165,11 @@ fn place<'a>(
     }
     let committed = Some(ByteArray::new(commitment(recovery.public())));
     let found = namespace.documents.next(recovery.public());
-    if let Ok(at) = found
-        && let Some(before) = namespace.documents.get(&at.0)
+    if let Ok((at, _)) = found
+        && let Some(before) = namespace.documents.get(&at)
         && before.recovery == committed
     {
-        return Ok((at, before));
+        return Ok(before);
     }
     if namespace
         .all()

@@ -8,17 +8,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::http::HeaderValue;
 use bytes::Bytes;
 use ggen_protocols::hash::ContentHash;
-use ggen_protocols::id::CanonicalName;
-use semver::Version;
+use ggen_protocols::id::{CanonicalName, ReleaseKey};
 
 use crate::Result;
 use crate::archive::index::Segment;
 use crate::node::Node;
-use crate::registry::Admitted;
+use crate::registry::{Admitted, Decisions};
 
 /// Bytes of files that are kept at the most; more than all of an index of 10,000 packages takes.
 const KEPT_BYTES_MAX: usize = 64 << 20;
-/// Changes that are looked at one by one; after more of them everything is made anew.
+/// Changes of the catalogue that are looked at one by one; after more of them everything is made anew.
 const CHANGES_MAX: usize = 1024;
 /// Names whose last change is remembered.
 const NAMES_MAX: usize = 16 << 10;
@@ -43,8 +42,8 @@ pub(super) struct File {
 /// A release that an index lists.
 #[derive(Debug)]
 pub(super) struct Listed {
-    /// Its version without build metadata.
-    pub(super) version: Version,
+    /// Where it stands in the catalogue; its version has no build metadata.
+    pub(super) key: ReleaseKey,
     pub(super) blake3: ContentHash,
     pub(super) sha256: ContentHash,
     /// Length of its archive in bytes.
@@ -62,7 +61,7 @@ impl File {
 }
 
 /// How far the catalogue and the user's decisions had come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Stamp {
     pub(super) position: u64,
     pub(super) decisions: u64,
@@ -72,25 +71,47 @@ pub(super) struct Stamp {
 #[derive(Debug, Default)]
 pub(in crate::gateway) struct Indexes(Mutex<Kept>);
 
+impl Stamp {
+    /// Each of the two as far as it came in either.
+    fn advance(&mut self, other: Self) {
+        self.position = self.position.max(other.position);
+        self.decisions = self.decisions.max(other.decisions);
+    }
+
+    /// Whether nothing of what it is made from came after the other one.
+    fn is_within(self, other: Self) -> bool {
+        self.position <= other.position && self.decisions <= other.decisions
+    }
+}
+
 impl Indexes {
     /// The state now; what changed until then is known here afterwards.
     pub(super) async fn now(&self, node: &Node) -> Result<Stamp> {
         let catalogue = node.catalogue();
-        let stamp = Stamp {
-            decisions: node.choices().map_or(0, |choices| choices.decisions()),
+        let decisions = node.choices().ok().map(|choices| choices.decisions());
+        let now = Stamp {
+            decisions: decisions.map_or(0, Decisions::count),
             position: *catalogue.position().borrow(),
         };
-        let known = self.kept().position;
-        if known < stamp.position {
-            let changes = catalogue.changes(known, CHANGES_MAX).await?;
-            self.kept().learn(&changes, stamp.position);
+        let known = self.kept().known;
+        if now.is_within(known) {
+            return Ok(now);
         }
-        Ok(stamp)
+        if let Some(decisions) = decisions {
+            // Of decisions that were made since then, some may be told: to learn one twice does no harm.
+            let names = decisions.since(known.decisions);
+            self.kept().learn_decided(names, now.decisions);
+        }
+        if known.position < now.position {
+            let changes = catalogue.changes(known.position, CHANGES_MAX).await?;
+            self.kept().learn(&changes, now.position);
+        }
+        Ok(now)
     }
 
     /// A file, if it is kept and still what it would be if it were made now.
-    pub(super) fn get(&self, segment: &Segment, name: &str, now: Stamp) -> Option<Arc<File>> {
-        self.kept().get(&(segment.clone(), name.to_owned()), now)
+    pub(super) fn get(&self, segment: &Segment, name: &str) -> Option<Arc<File>> {
+        self.kept().get(&(segment.clone(), name.to_owned()))
     }
 
     pub(super) fn keep(&self, segment: &Segment, name: &str, file: Arc<File>) {
@@ -107,61 +128,77 @@ impl Indexes {
 /// Files in two generations: the old one goes when the young one is half of all that may be kept.
 #[derive(Debug, Default)]
 struct Kept {
-    /// Changes up to this one were looked at.
-    position: u64,
-    /// Files from before this position are void.
-    void_before: u64,
-    /// The last change of each name after that.
-    changed: HashMap<CanonicalName, u64>,
+    /// What changed until then was looked at.
+    known: Stamp,
+    /// Files that do not know all until then are void.
+    void_before: Stamp,
+    /// The last changes of each name after that.
+    changed: HashMap<CanonicalName, Stamp>,
     young: HashMap<Key, Arc<File>>,
     young_bytes: usize,
     old: HashMap<Key, Arc<File>>,
 }
 
 impl Kept {
-    /// Takes in what came after `self.position`, which another reader may have moved meanwhile: to learn a change
-    /// twice does no harm.
+    /// Takes in what came after `self.known.position`, which another reader may have moved meanwhile: to learn a
+    /// change twice does no harm.
     fn learn(&mut self, changes: &[Admitted], position: u64) {
+        let at = |position| Stamp {
+            position,
+            decisions: 0,
+        };
         let last = changes.last().map_or(position, |last| last.position);
-        self.position = self.position.max(last);
+        self.known.advance(at(last));
         if changes.len() >= CHANGES_MAX {
-            self.position = self.position.max(position);
+            self.known.advance(at(position));
             self.void_all();
         }
         for change in changes {
             match &change.package {
-                Some((_, name)) => {
-                    let at = self.changed.entry(name.clone()).or_default();
-                    *at = change.position.max(*at);
-                }
+                Some((_, name)) => self.change(name.clone(), at(change.position)),
                 // A document or a word about others: it may concern any package.
-                None => self.void_before = self.void_before.max(change.position),
+                None => self.void_before.advance(at(change.position)),
             }
         }
+    }
+
+    /// Takes in what was decided until then: about packages of these names, or anything.
+    fn learn_decided(&mut self, names: Option<Vec<CanonicalName>>, decisions: u64) {
+        let at = Stamp {
+            position: 0,
+            decisions,
+        };
+        self.known.advance(at);
+        match names {
+            None => self.void_before.advance(at),
+            Some(names) => names.into_iter().for_each(|name| self.change(name, at)),
+        }
+    }
+
+    fn change(&mut self, name: CanonicalName, at: Stamp) {
+        self.changed.entry(name).or_default().advance(at);
         if self.changed.len() > NAMES_MAX {
             self.void_all();
         }
     }
 
     fn void_all(&mut self) {
-        self.void_before = self.position;
+        self.void_before.advance(self.known);
         self.changed.clear();
     }
 
-    fn is_valid(&self, file: &File, now: Stamp) -> bool {
-        let made = file.stamp;
-        let since = |name| self.changed.get(name).is_some_and(|at| *at > made.position);
-        made.decisions == now.decisions
-            && made.position >= self.void_before
-            && !file.names.iter().any(since)
+    fn is_valid(&self, file: &File) -> bool {
+        let known = |at: &Stamp| at.is_within(file.stamp);
+        let mut changes = file.names.iter().filter_map(|name| self.changed.get(name));
+        known(&self.void_before) && changes.all(known)
     }
 
-    fn get(&mut self, key: &Key, now: Stamp) -> Option<Arc<File>> {
+    fn get(&mut self, key: &Key) -> Option<Arc<File>> {
         let (file, is_old) = match self.young.get(key) {
             Some(file) => (file.clone(), false),
             None => (self.old.remove(key)?, true),
         };
-        if !self.is_valid(&file, now) {
+        if !self.is_valid(&file) {
             if let Some(file) = self.young.remove(key) {
                 self.young_bytes -= file.weight();
             }
@@ -237,7 +274,7 @@ mod tests {
     fn a_file_is_kept_while_other_packages_change() {
         let mut kept = holding(&["a", "dep"]);
         kept.learn(&[change(11, Some("b"))], 11);
-        assert!(kept.get(&key("a"), at(11)).is_some());
+        assert!(kept.get(&key("a")).is_some());
     }
 
     #[test]
@@ -245,12 +282,12 @@ mod tests {
         for name in [Some("a"), Some("dep"), None] {
             let mut kept = holding(&["a", "dep"]);
             kept.learn(&[change(11, name)], 11);
-            assert!(kept.get(&key("a"), at(11)).is_none(), "{name:?}");
+            assert!(kept.get(&key("a")).is_none(), "{name:?}");
             assert_eq!(kept.young_bytes, 0);
             // Made after the change, it stays.
             kept.keep(key("a"), file(11, &["a", "dep"]), 1 << 20);
             kept.learn(&[change(11, name)], 11);
-            assert!(kept.get(&key("a"), at(11)).is_some(), "{name:?}");
+            assert!(kept.get(&key("a")).is_some(), "{name:?}");
         }
     }
 
@@ -259,17 +296,35 @@ mod tests {
         let mut kept = holding(&["a"]);
         kept.learn(&[change(12, Some("b"))], 12);
         kept.keep(key("b"), file(11, &["b"]), 1 << 20);
-        assert!(kept.get(&key("b"), at(12)).is_none());
+        assert!(kept.get(&key("b")).is_none());
     }
 
     #[test]
-    fn a_decision_voids_every_file() {
-        let mut kept = holding(&["a"]);
-        let decided = Stamp {
+    fn a_pin_of_a_name_voids_what_follows_from_that_name_and_another_decision_everything() {
+        let decided = |number| Stamp {
             position: 10,
-            decisions: 1,
+            decisions: number,
         };
-        assert!(kept.get(&key("a"), decided).is_none());
+        let named = |name: &str| Some(vec![name.parse().unwrap()]);
+        let mut kept = holding(&["a", "dep"]);
+        kept.learn_decided(named("b"), 1);
+        assert!(kept.get(&key("a")).is_some());
+        for names in [named("a"), named("dep"), None] {
+            let mut kept = holding(&["a", "dep"]);
+            kept.learn_decided(names.clone(), 1);
+            assert_eq!(kept.known, decided(1));
+            assert!(kept.get(&key("a")).is_none(), "{names:?}");
+            // Made before it by a slower reader, it is void too; made after it, it stays.
+            kept.keep(key("a"), file(10, &["a", "dep"]), 1 << 20);
+            assert!(kept.get(&key("a")).is_none(), "{names:?}");
+            let after = File {
+                stamp: decided(1),
+                ..Arc::into_inner(file(10, &["a", "dep"])).unwrap()
+            };
+            kept.keep(key("a"), Arc::new(after), 1 << 20);
+            kept.learn_decided(names.clone(), 1);
+            assert!(kept.get(&key("a")).is_some(), "{names:?}");
+        }
     }
 
     #[test]
@@ -279,10 +334,10 @@ mod tests {
             .map(|number| change(11 + number, Some("b")))
             .collect();
         kept.learn(&changes, 9999);
-        assert_eq!(kept.position, 9999);
-        assert!(kept.get(&key("a"), at(9999)).is_none());
+        assert_eq!(kept.known.position, 9999);
+        assert!(kept.get(&key("a")).is_none());
         kept.keep(key("a"), file(9999, &["a"]), 1 << 20);
-        assert!(kept.get(&key("a"), at(9999)).is_some());
+        assert!(kept.get(&key("a")).is_some());
     }
 
     #[test]
@@ -292,10 +347,10 @@ mod tests {
         for number in 0..100 {
             let name = format!("n{number}");
             kept.keep(key(&name), file(10, &[&name]), room);
-            assert!(kept.get(&key("asked"), at(10)).is_some(), "{number}");
+            assert!(kept.get(&key("asked")).is_some(), "{number}");
             let all = kept.young.values().chain(kept.old.values());
             assert!(all.map(|file| file.weight()).sum::<usize>() <= room + room / 10);
         }
-        assert!(kept.get(&key("n0"), at(10)).is_none());
+        assert!(kept.get(&key("n0")).is_none());
     }
 }

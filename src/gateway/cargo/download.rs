@@ -57,7 +57,7 @@ async fn download(
         build: BuildMetadata::EMPTY,
         ..at.version.clone()
     };
-    let listed = file.releases.iter().find(|one| one.version == version);
+    let listed = file.releases.iter().find(|one| one.key.version == version);
     let Some(listed) = listed else {
         return Err(unlisted(gateway, &at).await);
     };
@@ -69,7 +69,9 @@ async fn download(
         )));
     }
     let is_noted = listed.is_used.load(Ordering::Relaxed);
-    if !(is_noted && gateway.node.store().is_held(&listed.blake3)) {
+    if is_noted && gateway.node.store().is_held(&listed.blake3) {
+        gateway.node.catalogue().downloaded(&listed.key);
+    } else {
         match fetch(gateway, &at, &listed.blake3).await? {
             Got::Here => listed.is_used.store(true, Ordering::Relaxed),
             Got::Later(why) => return Ok(later(why)),

@@ -60,7 +60,7 @@ pub(super) async fn known(
 ) -> Result<Arc<File>, Problem> {
     let now = gateway.indexes.now(&gateway.node).await?;
     let name = name.as_str().to_ascii_lowercase();
-    if let Some(file) = gateway.indexes.get(segment, &name, now) {
+    if let Some(file) = gateway.indexes.get(segment, &name) {
         return Ok(file);
     }
     let file = Arc::new(make(gateway, segment, &name, now).await?);
@@ -168,7 +168,7 @@ fn write(releases: &[Release], registries: &Registries) -> (Vec<u8>, Vec<Listed>
         };
         line::write(&release.metadata, &sha256, yanked, registries, &mut bytes);
         listed.push(Listed {
-            version: release.key.version.clone(),
+            key: release.key.clone(),
             blake3,
             sha256,
             size,

@@ -5,7 +5,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
-use ggen_protocols::id::{CanonicalName, OwnerId, PublicKey};
+use ggen_protocols::id::{CanonicalName, OwnerId, PublicKey, RecordId};
 use ggen_protocols::owner::{Documents, NamespaceDocument, SCOPE_ALL, Standing};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -82,11 +82,7 @@ pub(super) async fn remove(
     let mut document = in_force(&change.documents)?.clone();
     for key in &keys {
         let last = gateway.node.feed_head(owner, *key).await?.last;
-        take_away(&mut document, *key, &name).map_err(forbidden)?;
-        // What it published until now stays.
-        document.retired.extend(last.map(|last| (*key, last)));
-        document.retired.sort();
-        document.retired.dedup();
+        take_away(&mut document, *key, &name, last).map_err(forbidden)?;
     }
     change.finish(document).await?;
     let keys = shown(&keys);
@@ -213,10 +209,12 @@ fn scopes(document: &NamespaceDocument, key: PublicKey) -> Vec<String> {
     found.map(|(_, scopes)| scopes.clone()).unwrap_or_default()
 }
 
+/// What the key published up to its record `last` stays.
 fn take_away(
     document: &mut NamespaceDocument,
     key: PublicKey,
     name: &CanonicalName,
+    last: Option<RecordId>,
 ) -> Result<(), String> {
     if key == document.root {
         return Err(format!(
@@ -235,7 +233,7 @@ fn take_away(
     if scopes.len() == before {
         return Err(format!("{key} is no owner of {name}"));
     }
-    document.retire(key, None);
+    document.retire(key, last);
     if !scopes.is_empty() {
         document.let_publish(key, scopes);
     }
@@ -272,11 +270,11 @@ mod tests {
         }
         assert_eq!(logins(&document, "a"), [root.clone(), other.clone()]);
         assert_eq!(logins(&document, "c"), only_root);
-        take_away(&mut document, key(2), &name("a")).unwrap();
+        take_away(&mut document, key(2), &name("a"), None).unwrap();
         assert_eq!(logins(&document, "a"), only_root);
         assert_eq!(logins(&document, "b"), [root.clone(), other]);
-        take_away(&mut document, key(2), &name("a")).unwrap_err();
-        take_away(&mut document, key(2), &name("b")).unwrap();
+        take_away(&mut document, key(2), &name("a"), None).unwrap_err();
+        take_away(&mut document, key(2), &name("b"), None).unwrap();
         assert_eq!(document, NamespaceDocument::implicit(key(1)));
     }
 
@@ -286,7 +284,7 @@ mod tests {
         document.let_publish(key(2), vec![SCOPE_ALL.to_owned()]);
         let before = document.clone();
         for (number, why) in [(1, "root key"), (2, "everything"), (3, "no owner")] {
-            let error = take_away(&mut document, key(number), &name("a")).unwrap_err();
+            let error = take_away(&mut document, key(number), &name("a"), None).unwrap_err();
             assert!(error.contains(why), "{error}");
         }
         assert_eq!(document, before);

@@ -57,10 +57,15 @@ pub(super) async fn search(
         let most = SearchQuery::LIMIT_MAX;
         return Err(bad(format!("`per_page` is at most {most}")));
     }
+    let owner = match &segment {
+        Segment::Owner(owner) => Some(owner.to_string()),
+        Segment::View | Segment::Label(_) => None,
+    };
     let (mut crates, mut total) = (Vec::new(), 0);
     for offset in (0..HITS_MAX).step_by(SearchQuery::LIMIT_MAX) {
         let query = SearchQuery {
             text: words.q.clone(),
+            namespace: owner.clone(),
             limit: SearchQuery::LIMIT_MAX,
             offset,
             ..SearchQuery::default()

@@ -3,16 +3,21 @@
 
 use std::net::SocketAddr;
 
+use axum::Router;
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
+use axum::middleware::{self, Next};
 use axum::routing::{get, put};
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::gateway::UPLOAD_BYTES_MAX;
 
-const DEADLINE: Duration = Duration::from_secs(30);
-const SOON: Duration = Duration::from_millis(200);
+const DEADLINE: Duration = Duration::from_secs(60);
+/// A machine that does a lot besides pauses a test for less.
+const SOON: Duration = Duration::from_secs(1);
 const UPLOAD_MAX: u64 = 1 << 20;
 
 async fn panics() -> &'static str {
@@ -42,6 +47,11 @@ async fn keeps() -> impl IntoResponse {
     (kept, "kept")
 }
 
+async fn pass(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let run = |request| next.run(request);
+    around(&guard, request, |request| slot(&guard, request, run)).await
+}
+
 struct Guarded {
     address: SocketAddr,
     guard: Arc<Guard>,
@@ -62,8 +72,7 @@ async fn guarded(request_time_max: Duration) -> Guarded {
         .route("/counts", put(counts))
         .route("/large", get(async || vec![0; 3 << 20]))
         .route("/cargo/_/api/v1/crates/new", put(counts))
-        .layer(middleware::from_fn_with_state(Arc::clone(&guard), slot));
-    let routes = around(routes, &guard);
+        .layer(middleware::from_fn_with_state(Arc::clone(&guard), pass));
     tokio::spawn(async move { axum::serve(listener, routes).await });
     Guarded { address, guard }
 }
@@ -248,6 +257,21 @@ async fn a_body_is_refused_where_it_becomes_too_large_whether_it_says_so_or_not(
         let length = format!("Content-Length: {length}\r\n");
         let answer = guarded.ask("GET /fine", &length, b"").await;
         assert!(matches!(status(&answer), 400 | 413), "{length}: {answer}");
+    }
+}
+
+#[test]
+fn uploads_at_a_time_have_a_bound_in_bytes() {
+    for (each, count) in [
+        (0, 8),
+        (1, 8),
+        (10 << 20, 8),
+        (16 << 20, 8),
+        (17 << 20, 7),
+        (UPLOAD_BYTES_MAX, 1),
+    ] {
+        assert_eq!(uploads_max(each), count, "{each}");
+        assert!(each * count as u64 <= UPLOADS_BYTES_MAX);
     }
 }
 

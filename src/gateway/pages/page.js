@@ -48,7 +48,7 @@
       const href = `/packages/${seg(hit.owner)}/${seg(hit.name)}`;
       const by = make("p", { class: "by" }, mark(hit.owner), make("a", { href: `/owners/${seg(hit.owner)}` }, hit.label || short(hit.owner)));
       if (hit.badge) by.append(make("span", { class: `badge ${classes[hit.badge] || "none"}` }, hit.badge));
-      const item = make("li", { class: "item" }, make("h3", {}, make("a", { href }, hit.name), " ", make("span", { class: "version" }, hit.version)));
+      const item = make("li", { class: "item whose" }, make("h3", {}, make("a", { href }, hit.name), " ", make("span", { class: "version" }, hit.version)));
       if (hit.description) item.append(make("p", {}, make("bdi", {}, hit.description)));
       item.append(by);
       return item;
@@ -90,8 +90,7 @@
   for (const block of document.querySelectorAll(".copied")) {
     if (!navigator.clipboard) break;
     const button = make("button", { type: "button" }, "Copy");
-    const label = block.querySelector("pre").getAttribute("aria-labelledby");
-    if (label) button.setAttribute("aria-describedby", label);
+    button.setAttribute("aria-describedby", block.dataset.label);
     const said = make("span", { class: "unseen", role: "status" });
     button.addEventListener("click", async () => {
       try {
@@ -146,28 +145,39 @@
       gone: "made room",
     };
     const state = (word, kind) => {
+      if (!live.hidden && live.textContent === word) return;
       live.hidden = false;
       live.textContent = word;
       live.className = `badge ${kind}`;
     };
-    // What came between the page and the stream, or while the stream was away.
+    // The page as the node makes it now: numbers, peers, and what came while the stream was away.
     const refresh = async () => {
       const answer = await fetch("/swarm", { headers: { accept: "text/html" } });
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       const from = fresh.getElementById("feed");
-      if (!answer.ok || !from) return;
-      get("peer-count").textContent = fresh.getElementById("peer-count").textContent;
+      if (!answer.ok || !from) throw new Error("the node did not answer");
+      for (const id of ["caught-up", "numbers", "peer-list"]) get(id).replaceChildren(...fresh.getElementById(id).childNodes);
+      if (source.readyState === EventSource.OPEN) state("live", "good");
       if (Number(from.dataset.position) <= position) return;
       position = Number(from.dataset.position);
       feed.replaceChildren(...from.children);
       get("feed-empty")?.remove();
     };
+    // Soon, and once for all that happens until then.
+    let due;
+    const refreshSoon = (wait) => {
+      due ??= setTimeout(() => {
+        due = undefined;
+        refresh().catch(() => state("not connected", "fair"));
+      }, wait);
+    };
+    setInterval(() => document.hidden || refreshSoon(0), 10_000);
     const source = new EventSource("/api/v1/events");
     source.addEventListener("open", () => {
       state("live", "good");
-      refresh().catch(() => state("not connected", "fair"));
+      refreshSoon(0);
     });
-    source.addEventListener("lost", () => refresh().catch(() => state("not connected", "fair")));
+    source.addEventListener("lost", () => refreshSoon(0));
     source.addEventListener("error", () => state("not connected", "fair"));
     source.addEventListener("record", (event) => {
       const record = JSON.parse(event.data);
@@ -183,11 +193,8 @@
       feed.prepend(make("li", { class: "fresh" }, make("span", { class: "position" }, String(record.position)), " ", line));
       while (feed.children.length > rows) feed.lastElementChild.remove();
       get("feed-empty")?.remove();
+      refreshSoon(1000);
     });
-    source.addEventListener("peer", (event) => {
-      const peer = JSON.parse(event.data);
-      const count = get("peer-count");
-      count.textContent = String(Math.max(0, Number(count.textContent) + (peer.up ? 1 : -1)));
-    });
+    source.addEventListener("peer", () => refreshSoon(300));
   }
 }

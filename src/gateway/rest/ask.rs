@@ -6,11 +6,13 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ggen_protocols::hash::ContentHash;
 use ggen_protocols::id::{OwnerId, PackageName, ReleaseKey, parse_version, split_namespace};
+use semver::Version;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use crate::Error;
+use crate::archive::index::Segment;
 use crate::gateway::Gateway;
 use crate::gateway::error::Problem;
 use crate::gateway::known::is_known;
@@ -97,7 +99,21 @@ pub(super) struct PackagePath {
     pub(super) name: String,
 }
 
+/// A package, as a path names it where something is changed: there `_` means whom the client writes as.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) segment: Segment,
+    pub(super) name: PackageName,
+}
+
 impl PackagePath {
+    pub(super) fn target(&self) -> Result<Target, Problem> {
+        Ok(Target {
+            segment: self.namespace.parse().map_err(Error::Id)?,
+            name: self.name.parse().map_err(Error::Id)?,
+        })
+    }
+
     pub(super) fn parse(&self) -> Result<(Option<String>, PackageName), Problem> {
         let Self { namespace, name } = self;
         if namespace == VIEW {
@@ -134,12 +150,22 @@ pub(super) struct ReleasePath {
 }
 
 impl ReleasePath {
-    pub(super) async fn release(self, gateway: &Gateway) -> Result<Release, Problem> {
+    fn split(self) -> Result<(PackagePath, Version), Problem> {
         let version = parse_version(&self.version).map_err(Error::Id)?;
         let package = PackagePath {
             namespace: self.namespace,
             name: self.name,
         };
+        Ok((package, version))
+    }
+
+    pub(super) fn target(self) -> Result<(Target, Version), Problem> {
+        let (package, version) = self.split()?;
+        Ok((package.target()?, version))
+    }
+
+    pub(super) async fn release(self, gateway: &Gateway) -> Result<Release, Problem> {
+        let (package, version) = self.split()?;
         let (owner, name, releases) = package.releases(gateway).await?;
         let wanted = ReleaseKey::new(owner, name.canonical(), &version);
         let found = releases.into_iter().find(|release| release.key == wanted);

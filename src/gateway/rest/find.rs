@@ -8,10 +8,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ask::{Asked, At, PackagePath, Window, bad, limited};
-use crate::control::Hits;
+use crate::control::{Hits, tell_trust};
 use crate::gateway::Gateway;
 use crate::gateway::error::{Body, Problem};
-use crate::gateway::web;
 use crate::search::{Facets, SearchPage, SearchQuery, Sort};
 
 /// What to look for.
@@ -27,7 +26,15 @@ pub(super) struct Words {
     /// Only packages with all of these keywords, separated by commas.
     #[serde(default)]
     keyword: String,
-    /// `relevance` or `name` [default: relevance].
+    /// Only packages whose authors' names have all of these words.
+    author: Option<String>,
+    /// Only packages of this owner: its id.
+    owner: Option<String>,
+    /// Only packages with this licence, alone or in an expression.
+    license: Option<String>,
+    /// Only packages that were downloaded so often.
+    min_downloads: Option<u64>,
+    /// `relevance`, `name`, `downloads` or `newest` [default: relevance].
     sort: Option<String>,
 }
 
@@ -46,8 +53,17 @@ impl Words {
             sort: match self.sort.as_deref() {
                 None | Some("relevance") => Sort::Relevance,
                 Some("name") => Sort::Name,
-                Some(_) => return Err(bad("`sort` is `relevance` or `name`".to_owned())),
+                Some("downloads") => Sort::Downloads,
+                Some("newest") => Sort::Newest,
+                Some(_) => {
+                    let known = "`sort` is `relevance`, `name`, `downloads` or `newest`";
+                    return Err(bad(known.to_owned()));
+                }
             },
+            author: self.author,
+            namespace: self.owner,
+            license: self.license,
+            min_downloads: self.min_downloads,
             text: self.q,
             limit,
             offset,
@@ -68,7 +84,7 @@ pub(super) async fn search(
     let (limit, offset) = window.checked()?;
     let query = words.query(limit, offset)?;
     let mut hits = Hits::from(gateway.node.search(&query).await?);
-    web::tell_trust(&gateway, &mut hits).await?;
+    tell_trust(&gateway.node, &mut hits).await?;
     Ok(Json(hits))
 }
 
@@ -199,5 +215,9 @@ pub(super) async fn similar(
     };
     let hits = gateway.node.index()?.similar(&id, limit).await?;
     let total = hits.len() as u64;
-    Ok(Json(Hits::from(SearchPage { total, hits })))
+    Ok(Json(Hits::from(SearchPage {
+        total,
+        hits,
+        ..SearchPage::default()
+    })))
 }

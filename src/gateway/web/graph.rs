@@ -21,12 +21,12 @@ const LAYER_MAX: usize = 10;
 /// Packages that are looked up.
 const LOOKUPS_MAX: usize = 24;
 /// Characters that fit into a box.
-const LINE_MAX: usize = 22;
+const LINE_MAX: usize = 18;
 
-const BOX_WIDTH: usize = 184;
-const BOX_HEIGHT: usize = 44;
-const GAP_X: usize = 48;
-const GAP_Y: usize = 14;
+const BOX_WIDTH: usize = 152;
+const BOX_HEIGHT: usize = 42;
+const GAP_X: usize = 38;
+const GAP_Y: usize = 10;
 const MARGIN: usize = 2;
 
 /// A drawing.
@@ -46,6 +46,8 @@ pub(super) struct Box {
     pub(super) x: usize,
     pub(super) y: usize,
     pub(super) title: String,
+    /// The title as a whole.
+    pub(super) full: String,
     pub(super) note: String,
     /// Its class in the style sheet.
     pub(super) class: &'static str,
@@ -56,15 +58,15 @@ impl Box {
     pub(super) const HEIGHT: usize = BOX_HEIGHT;
 
     pub(super) fn text_x(&self) -> usize {
-        self.x + 12
+        self.x + 11
     }
 
     pub(super) fn title_y(&self) -> usize {
-        self.y + 19
+        self.y + 18
     }
 
     pub(super) fn note_y(&self) -> usize {
-        self.y + 35
+        self.y + 33
     }
 }
 
@@ -201,12 +203,15 @@ async fn look(gateway: &Gateway, dependency: &Dependency) -> Result<Known> {
 }
 
 fn member(dependency: &Dependency, known: &Known, depth: usize) -> Member {
-    let asked = |words: &str| format!("{} {words}", requirement(&dependency.requirement));
+    let asked = |words: &str| {
+        let wanted = requirement(&dependency.requirement);
+        format!("{wanted} · {words}")
+    };
     let (note, class) = match known {
         Known::Here(metadata) => (metadata.id.version.to_string(), "here"),
         Known::Missing => (asked("not here"), "missing"),
         Known::Elsewhere => (asked("elsewhere"), "elsewhere"),
-        Known::Unasked => (asked(""), "elsewhere"),
+        Known::Unasked => (requirement(&dependency.requirement), "elsewhere"),
     };
     Member {
         title: dependency.name.clone(),
@@ -258,6 +263,7 @@ fn placed(members: Members) -> Graph {
             x: MARGIN + member.depth * (BOX_WIDTH + GAP_X),
             y: MARGIN + above + at * (BOX_HEIGHT + GAP_Y),
             title: clip(&member.title, LINE_MAX - 1),
+            full: member.title.clone(),
             note: clip(&member.note, LINE_MAX),
             class: member.class,
         });

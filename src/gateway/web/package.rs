@@ -1,15 +1,17 @@
 //! A package: what it is, whose, why one may rely on it, how to get it.
 
 use askama::Template;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use ggen_protocols::id::{PackageName, parse_version, split_namespace};
-use ggen_protocols::metadata::{Dependency, DependencyKind, DependencySource, Format};
+use ggen_protocols::metadata::Format;
+use serde::Deserialize;
 use tokio::task::spawn_blocking;
 
 use super::graph::{self, Graph};
+use super::needs::{Need, needs};
 use super::readme;
 use super::shown::{self, Link, Mark, Moment, bytes, clip, count};
 use super::trust::Owner;
@@ -19,6 +21,7 @@ use crate::Result;
 use crate::archive::index::Segment;
 use crate::gateway::Gateway;
 use crate::gateway::error::Problem;
+use crate::node::Availability;
 use crate::registry::{Contested, RegistryError, Release, Verdict};
 
 /// Versions that are listed; the command tells of more.
@@ -53,6 +56,8 @@ struct Page {
     format: &'static str,
     is_crate: bool,
     held: bool,
+    /// How many peers hold it, once they were asked. The script asks by itself.
+    elsewhere: Option<String>,
     notes: Vec<Note>,
     deprecated: Option<String>,
     readme: Option<readme::Shown>,
@@ -82,17 +87,6 @@ struct Row {
     current: bool,
 }
 
-/// One dependency in the list.
-struct Need {
-    name: String,
-    requirement: String,
-    /// Where its page is, if it can have one here.
-    href: Option<String>,
-    from: String,
-    kind: &'static str,
-    remarks: Vec<String>,
-}
-
 #[derive(Template)]
 #[template(path = "contested.html", config = "src/gateway/pages/askama.toml")]
 struct Choices {
@@ -113,12 +107,31 @@ struct Claimant {
     command: String,
 }
 
+#[derive(Debug, Deserialize)]
+pub(super) struct Wishes {
+    ask: Option<Ask>,
+}
+
+/// What is found out only for who wants it: it takes up to a second and a half.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Ask {
+    Peers,
+}
+
+/// A version that is wanted, and what of it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wanted<'a> {
+    version: Option<&'a str>,
+    ask: Option<Ask>,
+}
+
 pub(super) async fn by_name(
     State(gateway): State<Gateway>,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
     let Path(name) = name.map_err(|error| bad(error.body_text()))?;
-    answer(&gateway, &name, None).await
+    answer(&gateway, &name, Wanted::default()).await
 }
 
 pub(super) async fn of_owner(
@@ -126,20 +139,27 @@ pub(super) async fn of_owner(
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Response, Problem> {
     let Path((namespace, name)) = path.map_err(|error| bad(error.body_text()))?;
-    answer(&gateway, &format!("{namespace}/{name}"), None).await
+    let name = format!("{namespace}/{name}");
+    answer(&gateway, &name, Wanted::default()).await
 }
 
 pub(super) async fn of_version(
     State(gateway): State<Gateway>,
     path: Result<Path<(String, String, String)>, PathRejection>,
+    wishes: Result<Query<Wishes>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Path((namespace, name, version)) = path.map_err(|error| bad(error.body_text()))?;
-    answer(&gateway, &format!("{namespace}/{name}"), Some(&version)).await
+    let Query(wishes) = wishes.map_err(|error| bad(error.body_text()))?;
+    let wanted = Wanted {
+        version: Some(&version),
+        ask: wishes.ask,
+    };
+    answer(&gateway, &format!("{namespace}/{name}"), wanted).await
 }
 
-async fn answer(gateway: &Gateway, text: &str, version: Option<&str>) -> Result<Response, Problem> {
+async fn answer(gateway: &Gateway, text: &str, wanted: Wanted<'_>) -> Result<Response, Problem> {
     let (namespace, name) = split_namespace(text).map_err(Error::Id)?;
-    match package(gateway, namespace.as_deref(), &name, version).await {
+    match package(gateway, namespace.as_deref(), &name, wanted).await {
         Ok(found) => page(StatusCode::OK, &found),
         Err(Error::Registry(RegistryError::Contested(contested))) => {
             page(StatusCode::CONFLICT, &Choices::from(*contested))
@@ -152,7 +172,7 @@ async fn package(
     gateway: &Gateway,
     namespace: Option<&str>,
     name: &PackageName,
-    version: Option<&str>,
+    Wanted { version, ask }: Wanted<'_>,
 ) -> Result<Page> {
     let node = &gateway.node;
     let wanted = version.map(parse_version).transpose()?;
@@ -183,6 +203,11 @@ async fn package(
         .trust(owner, Some(&name.canonical()))
         .await?;
     let readme = readme(gateway, release).await?;
+    let hash = release.metadata.checksums.blake3;
+    let elsewhere = match (ask, &hash) {
+        (Some(Ask::Peers), Some(hash)) => Some(elsewhere(node.availability(hash).await)),
+        _ => None,
+    };
     let metadata = &release.metadata;
     let graph = graph::draw(gateway, metadata).await?;
     let mut rows = releases.iter().rev().take(VERSIONS_MAX).map(|other| {
@@ -192,7 +217,6 @@ async fn package(
     let registry = trust.label.clone();
     let id = owner.to_string();
     let short_id = || id.chars().take(REGISTRY_ID_CHARS).collect();
-    let held = metadata.checksums.blake3;
     let keywords = metadata.keywords.iter();
     let features = metadata.features.iter().take(FEATURES_MAX);
     Ok(Page {
@@ -223,11 +247,12 @@ async fn package(
             _ => "file",
         },
         is_crate: metadata.format == Format::Cargo,
-        held: held.is_some_and(|hash| node.store().is_held(&hash)),
+        held: hash.is_some_and(|hash| node.store().is_held(&hash)),
+        elsewhere,
         notes: notes(release),
         deprecated: metadata.deprecated.as_ref().map(|why| clip(why, WORDS_MAX)),
         readme,
-        needs: needs(release),
+        needs: needs(gateway, release).await?,
         graph,
         features: features
             .map(|(name, parts)| (clip(name, 80), clip(&parts.join(", "), WORDS_MAX)))
@@ -246,6 +271,21 @@ async fn readme(gateway: &Gateway, release: &Release) -> Result<Option<readme::S
     };
     let shown = spawn_blocking(move || readme::shown(&text)).await;
     Ok(Some(shown.map_err(std::io::Error::other)?))
+}
+
+/// Who else holds an archive, in the words that the script has for it, too.
+fn elsewhere(found: Availability) -> String {
+    let (answered, holding) = (found.answered, found.holding);
+    match (found.peers, answered) {
+        (0, _) => "No peer is connected who could hold it, too.".to_owned(),
+        (_, 0) => "No connected peer answered in time.".to_owned(),
+        (_, 1) if holding == 1 => "The one peer that answered holds it.".to_owned(),
+        (_, 1) => "The one peer that answered does not hold it.".to_owned(),
+        _ => {
+            let hold = if holding == 1 { "holds" } else { "hold" };
+            format!("{holding} of the {answered} peers that answered {hold} it.")
+        }
+    }
 }
 
 fn links(release: &Release) -> Vec<Link> {
@@ -313,59 +353,6 @@ fn row(release: &Release, current: bool) -> Row {
     }
 }
 
-fn needs(release: &Release) -> Vec<Need> {
-    let all = &release.metadata.dependencies;
-    let mut all: Vec<(&String, &Dependency)> = all
-        .iter()
-        .flat_map(|(name, list)| list.iter().map(move |one| (name, one)))
-        .collect();
-    all.sort_by(|(_, a), (_, b)| {
-        let key = |one: &Dependency| (one.kind, one.optional, one.name.clone(), one.target.clone());
-        key(a).cmp(&key(b))
-    });
-    all.into_iter().map(|(name, one)| need(name, one)).collect()
-}
-
-fn need(called: &str, one: &Dependency) -> Need {
-    let mut remarks = Vec::new();
-    if called != one.name {
-        remarks.push(format!("called {called}"));
-    }
-    if one.optional {
-        remarks.push("optional".to_owned());
-    }
-    if !one.default_features {
-        remarks.push("without default features".to_owned());
-    }
-    if !one.features.is_empty() {
-        remarks.push(format!("with {}", clip(&one.features.join(", "), 200)));
-    }
-    if let Some(target) = &one.target {
-        remarks.push(format!("for {}", clip(target, 200)));
-    }
-    let parsed: Result<PackageName, _> = one.name.parse();
-    let (from, href) = match (graph::owner_of(&one.source), &one.source) {
-        (Some(owner), _) => (
-            owner.short(),
-            parsed.ok().map(|name| format!("/packages/{owner}/{name}")),
-        ),
-        (None, DependencySource::Url(url)) => (clip(url, 80), None),
-        _ => ("cargo's default registry".to_owned(), None),
-    };
-    Need {
-        name: one.name.clone(),
-        requirement: graph::requirement(&one.requirement),
-        href,
-        from,
-        kind: match one.kind {
-            DependencyKind::Dev => "for tests",
-            DependencyKind::Build => "for its build script",
-            _ => "",
-        },
-        remarks,
-    }
-}
-
 impl From<Contested> for Choices {
     fn from(contested: Contested) -> Self {
         let label = contested.label.as_ref().map(|label| format!("{label}/"));
@@ -381,7 +368,7 @@ impl From<Contested> for Choices {
                 vouched: match (claimant.score, claimant.vouched_by.as_slice()) {
                     (0, _) => "nobody you rely on vouches for it".to_owned(),
                     (score, []) => format!("you rely on it, {score} of 3"),
-                    (score, by) => format!("vouched for by {score} of 3: {}", by.join(", ")),
+                    (score, by) => format!("vouched for by {} ({score} of 3)", by.join(", ")),
                 },
                 spelled: claimant.spelled,
                 since: Moment::from(claimant.first_seen),

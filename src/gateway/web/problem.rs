@@ -3,7 +3,6 @@
 use askama::Template;
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::Response;
 
 use crate::gateway::error::Problem;
@@ -21,11 +20,14 @@ struct Page<'a> {
 const FOR_PROGRAMS: &[&str] = &["/api/", "/cargo/", "/mirror/", "/metrics", "/healthz"];
 
 /// Answers with a page where a browser meets a problem.
-pub(in crate::gateway) async fn for_people(request: Request, next: Next) -> Response {
+pub(in crate::gateway) async fn for_people<F: Future<Output = Response>>(
+    request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response {
     let path = request.uri().path();
     let for_program = FOR_PROGRAMS.iter().any(|prefix| path.starts_with(prefix));
     let wanted = !for_program && wants_page(request.headers());
-    let response = next.run(request).await;
+    let response = next(request).await;
     // Who came by a wrong name is no reader of ours: that answer stays plain.
     if !wanted || response.status() == StatusCode::MISDIRECTED_REQUEST {
         return response;

@@ -14,6 +14,8 @@ use super::shown::{bytes, clip, duration, grouped, short};
 use crate::Result;
 use crate::gateway::Gateway;
 use crate::gateway::error::Problem;
+use crate::metrics::MetricValue;
+use crate::metrics::Page as Metrics;
 use crate::node::{CaughtUp, PeerStatus, RecordEvent};
 
 /// Changes that are listed: each may have a record of 256 KiB.
@@ -27,7 +29,8 @@ const AGENT_MAX: usize = 40;
 #[template(path = "swarm.html", config = "src/gateway/pages/askama.toml")]
 struct Page {
     peer: Option<String>,
-    addresses: Vec<String>,
+    /// Each with the part that names the peer apart.
+    addresses: Vec<(String, String)>,
     version: String,
     uptime: String,
     complete: bool,
@@ -38,6 +41,7 @@ struct Page {
     versions: String,
     blobs: String,
     blob_bytes: String,
+    received: String,
     sent: String,
     search_behind: u64,
     peers: Vec<Peer>,
@@ -78,12 +82,12 @@ async fn made(gateway: &Gateway) -> Result<Page> {
     let peers = gateway.node.peers().await?;
     let position = *gateway.node.catalogue().position().borrow();
     let changes = changes(gateway, position).await?;
-    let sent = peers.iter().map(|peer| peer.sent_bytes);
+    let [received, sent] = traffic(&gateway.node.metrics().await?);
     Ok(Page {
         complete: status.caught_up.complete,
         caught_up: caught_up(&status.caught_up),
         peer: status.peer,
-        addresses: status.addresses,
+        addresses: status.addresses.iter().map(|one| split(one)).collect(),
         version: status.version,
         uptime: duration(status.uptime_seconds),
         root: status.root,
@@ -92,13 +96,40 @@ async fn made(gateway: &Gateway) -> Result<Page> {
         versions: grouped(status.versions),
         blobs: grouped(status.blobs),
         blob_bytes: bytes(status.blob_bytes),
-        sent: bytes(sent.sum()),
+        received: bytes(received),
+        sent: bytes(sent),
         search_behind: status.search_behind,
         peers_total: peers.len(),
         peers: peers.into_iter().take(PEERS_MAX).map(Peer::from).collect(),
         position: changes.first().map_or(position, |change| change.position),
         changes,
     })
+}
+
+/// Bytes that came from peers and went to them, of every kind.
+fn traffic(counted: &Metrics) -> [u64; 2] {
+    let families = counted.families.iter();
+    let traffic = families.filter(|family| family.name == "market_traffic_bytes_total");
+    let mut sums = [0_u64; 2];
+    for series in traffic.flat_map(|family| &family.series) {
+        let direction = series.labels.iter().find(|(name, _)| *name == "direction");
+        let MetricValue::Counter(bytes) = &series.value else {
+            continue;
+        };
+        match direction {
+            Some((_, "in")) => sums[0] = sums[0].saturating_add(*bytes),
+            Some((_, "out")) => sums[1] = sums[1].saturating_add(*bytes),
+            _ => {}
+        }
+    }
+    sums
+}
+
+/// An address in the two parts between which a line may break.
+fn split(address: &str) -> (String, String) {
+    let at = address.find("/p2p/").unwrap_or(address.len());
+    let (place, id) = address.split_at(at);
+    (place.to_owned(), id.to_owned())
 }
 
 fn caught_up(caught_up: &CaughtUp) -> String {
@@ -125,7 +156,7 @@ impl From<PeerStatus> for Peer {
             rtt: peer
                 .rtt_ms
                 .map(|ms| match ms {
-                    0 => "under 1 ms".to_owned(),
+                    0 => "< 1 ms".to_owned(),
                     _ => format!("{ms} ms"),
                 })
                 .unwrap_or_default(),

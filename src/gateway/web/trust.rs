@@ -4,9 +4,6 @@ use ggen_protocols::id::OwnerId;
 use ggen_protocols::trust::{FULL, Level};
 
 use super::shown::{Mark, clip};
-use crate::Result;
-use crate::control::Hits;
-use crate::gateway::Gateway;
 use crate::registry::{OwnerStatus, OwnerTrust};
 
 /// Reasons that are listed for one owner: there may be as many as there are anchors.
@@ -106,18 +103,6 @@ impl From<&OwnerTrust> for Owner {
             id,
         }
     }
-}
-
-/// Says of each hit how far its owner is relied on, for results that a script shows.
-pub(in crate::gateway) async fn tell_trust(gateway: &Gateway, hits: &mut Hits) -> Result<()> {
-    let choices = gateway.node.choices()?;
-    for hit in &mut hits.hits {
-        let name = hit.name.parse()?;
-        let trust = choices.trust(hit.owner.parse()?, Some(&name)).await?;
-        hit.badge = Some(trust.badge().to_owned());
-        hit.label = trust.label;
-    }
-    Ok(())
 }
 
 fn warning(status: OwnerStatus) -> Option<&'static str> {

@@ -356,10 +356,12 @@ impl Actor {
                 if one.in_sync && !std::mem::replace(&mut one.told_heads, true) {
                     let network = net.network.clone();
                     self.jobs.spawn(async move {
-                        if let Err(error) = sync::gather_heads(&shared, &network, peer).await {
+                        let told = sync::gather_heads(&shared, &network, peer).await;
+                        let told = told.unwrap_or_else(|error| {
                             tracing::warn!(%error, "heads could not be stored");
-                        }
-                        (Done::Heads, None)
+                            false
+                        });
+                        (Done::Heads(peer, told), None)
                     });
                 }
             }

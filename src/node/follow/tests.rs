@@ -21,6 +21,9 @@ use super::*;
 use crate::registry::Admission;
 use crate::registry::Admitted;
 use crate::registry::Audit;
+use crate::registry::DependencyGraph;
+use crate::registry::MetadataUpdates;
+use crate::registry::PackageStats;
 use crate::registry::Registry;
 use crate::registry::Sight;
 use crate::registry::Standing;
@@ -60,6 +63,7 @@ fn release(name: &str, version: &str) -> Release {
         withdrawn: false,
         note: String::new(),
         state: None,
+        package_state: None,
         verdict: Verdict::Unchecked,
         pinned: false,
         first_seen: chrono::DateTime::UNIX_EPOCH,
@@ -206,6 +210,14 @@ impl Catalogue for Books {
         unreachable!("not asked")
     }
 
+    fn downloaded(&self, _: &ReleaseKey) {
+        unreachable!("not asked")
+    }
+
+    async fn downloads(&self, _: OwnerId, _: &CanonicalName) -> Result<u64> {
+        Ok(0)
+    }
+
     async fn totals(&self) -> Result<Totals> {
         unreachable!("not asked")
     }
@@ -226,6 +238,22 @@ impl Registry for Books {
     }
 
     async fn resolve_version(&self, _: &str, _: &VersionReq) -> Result<Option<PackageId>> {
+        unreachable!("not asked")
+    }
+
+    async fn resolve_dependencies(&self, _: &PackageId, _: bool) -> Result<DependencyGraph> {
+        unreachable!("not asked")
+    }
+
+    async fn update_metadata(&self, _: &PackageId, _: MetadataUpdates) -> Result<()> {
+        unreachable!("not asked")
+    }
+
+    async fn get_stats(&self, _: &PackageId) -> Result<PackageStats> {
+        unreachable!("not asked")
+    }
+
+    async fn record_download(&self, _: &PackageId) -> Result<()> {
         unreachable!("not asked")
     }
 

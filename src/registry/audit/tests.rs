@@ -96,7 +96,7 @@ async fn damage_to_any_table_is_found() {
     let home = tempfile::tempdir().unwrap();
     let whole = home.path().join("whole.redb");
     fill(&whole).await;
-    // What was chosen on this node follows from nothing.
+    // What was chosen or counted on this node follows from nothing.
     let chosen = [
         tables::ABOUT,
         tables::PINS,
@@ -111,6 +111,7 @@ async fn damage_to_any_table_is_found() {
         tables::INTRODUCERS,
         tables::USED,
         tables::TOKENS,
+        tables::DOWNLOADS,
     ];
     for rows in tables::ALL {
         if chosen.iter().any(|chosen| chosen.name() == rows.name()) {

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use ggen_protocols::id::{CanonicalName, NetworkId, OwnerId, PublicKey, RecordId};
+use ggen_protocols::id::{CanonicalName, NetworkId, OwnerId, PublicKey, RecordId, ReleaseKey};
 use ggen_protocols::message::HeadPlace;
 use ggen_protocols::reconcile::fingerprint::{Branch, Prefix, Root};
 use ggen_protocols::record::{FeedHead, Record, Verified};
@@ -18,6 +18,7 @@ use super::{LocalRegistry, joined};
 use crate::Result;
 use crate::crypto::StrictSignatures;
 use crate::db::Fault;
+use crate::registry::downloads::day_of;
 use crate::registry::heads::not_a_head;
 use crate::registry::pool;
 use crate::registry::stored::{self, Source, Stored};
@@ -332,6 +333,16 @@ impl Catalogue for LocalRegistry {
             Ok(Written::at(position, ()))
         })
         .await
+    }
+
+    fn downloaded(&self, release: &ReleaseKey) {
+        self.downloads
+            .count(release.clone(), day_of((self.clock)()));
+    }
+
+    async fn downloads(&self, owner: OwnerId, name: &CanonicalName) -> Result<u64> {
+        let counted = self.counted(owner, name).await?;
+        Ok(counted.into_iter().map(|(_, _, count)| count).sum())
     }
 
     async fn totals(&self) -> Result<Totals> {

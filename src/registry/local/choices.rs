@@ -1,6 +1,5 @@
 //! The decisions of a `LocalRegistry`'s user.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
@@ -15,12 +14,12 @@ use crate::registry::stored::{self, Source};
 use crate::registry::trust::Viewer;
 use crate::registry::view::Failure;
 use crate::registry::write::Written;
-use crate::registry::{Choices, decide, names, tables, trust, view};
+use crate::registry::{Choices, Concern, Decisions, decide, names, tables, trust, view};
 
 #[async_trait]
 impl Choices for LocalRegistry {
-    fn decisions(&self) -> u64 {
-        self.decisions.load(Ordering::Acquire)
+    fn decisions(&self) -> &Decisions {
+        &self.decisions
     }
 
     async fn policy(&self) -> Result<Policy> {
@@ -31,7 +30,7 @@ impl Choices for LocalRegistry {
         let network = self.network;
         self.change(move |transaction| {
             decide::decide(transaction, network, decision)?;
-            unchanged(transaction, true)
+            unchanged(transaction, Some(Concern::All))
         })
         .await
     }
@@ -40,13 +39,13 @@ impl Choices for LocalRegistry {
         let own = owners.clone();
         self.change(move |transaction| {
             decide::open(transaction, &own)?;
-            unchanged(transaction, true)
+            unchanged(transaction, Some(Concern::All))
         })
         .await?;
         let mut viewer = self.viewer.write().unwrap_or_else(PoisonError::into_inner);
         *viewer = Arc::new(Viewer::new(owners));
         // Once more: who looked between the commit and this line saw as the former owners do.
-        self.decisions.fetch_add(1, Ordering::AcqRel);
+        self.decisions.add(Concern::All);
         Ok(())
     }
 
@@ -58,10 +57,16 @@ impl Choices for LocalRegistry {
     ) -> Result<()> {
         let (network, release) = (self.network, release.clone());
         let namespace = namespace.map(str::to_owned);
+        let (before, named) = (release.clone(), namespace.clone());
+        // What a snapshot has is durable, and a commit for nothing would take many times as long as to look.
+        let is_noted = self.view(move |stored| decide::is_used(stored, named.as_deref(), &before));
+        if is_noted.await? {
+            return Ok(());
+        }
         self.change(move |transaction| {
             let namespace = namespace.as_deref();
-            let pins = decide::used(transaction, network, namespace, &release, record)?;
-            unchanged(transaction, pins)
+            let pinned = decide::used(transaction, network, namespace, &release, record)?;
+            unchanged(transaction, pinned)
         })
         .await
     }
@@ -101,11 +106,11 @@ impl Choices for LocalRegistry {
 /// What was decided is no change of the catalogue; what follows from it may be.
 pub(super) fn unchanged(
     transaction: &WriteTransaction,
-    is_decision: bool,
+    decided: Option<Concern>,
 ) -> Result<Written<()>, Failure> {
     let position = stored::last_position(&transaction.table(tables::CHANGES)?)?;
     Ok(Written {
-        is_decision,
+        decided,
         ..Written::at(position, ())
     })
 }

@@ -140,6 +140,6 @@ fn all(table: &impl ReadableTable<Row, Row>) -> Result<Vec<Grant>, Fault> {
 }
 
 fn written<T>(transaction: &WriteTransaction, value: T) -> Result<Written<T>, Failure> {
-    let unchanged = unchanged(transaction, false)?;
+    let unchanged = unchanged(transaction, None)?;
     Ok(Written::at(unchanged.position, value))
 }

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use async_trait::async_trait;
 use bytes::Bytes;
 use ggen_protocols::catalogue::Namespace;
-use ggen_protocols::id::{CanonicalName, NetworkId, OwnerId, PublicKey, RecordId};
+use ggen_protocols::id::{CanonicalName, NetworkId, OwnerId, PublicKey, RecordId, ReleaseKey};
 use ggen_protocols::message::HeadPlace;
 use ggen_protocols::reconcile::fingerprint::{Branch, Prefix, Root, branch_of};
 use ggen_protocols::record::{FeedHead, Record, Verified};
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::{MemoryRegistry, answer};
 use crate::Result;
+use crate::registry::downloads::day_of;
 use crate::registry::sign;
 use crate::registry::view::{self, Failure, Package, Snapshot};
 use crate::registry::{
@@ -187,6 +188,15 @@ impl Catalogue for MemoryRegistry {
 
     async fn judge(&self, record: RecordId, verdict: Verdict) -> Result<()> {
         self.change(|state| state.judge(record, verdict))
+    }
+
+    fn downloaded(&self, release: &ReleaseKey) {
+        self.state().count(release, day_of((self.clock)()));
+    }
+
+    async fn downloads(&self, owner: OwnerId, name: &CanonicalName) -> Result<u64> {
+        let counted = self.state().counted(owner, name).into_iter();
+        Ok(counted.map(|(_, _, count)| count).sum())
     }
 
     async fn totals(&self) -> Result<Totals> {

@@ -17,7 +17,7 @@ use crate::registry::evidence::{self, Evidence, Question};
 use crate::registry::policy::{Claimants, Decision, KeyIdentity, OwnerTrust, Policy};
 use crate::registry::trust::Viewer;
 use crate::registry::view::{self, Failure, Namespace, Snapshot};
-use crate::registry::{Choices, names, trust};
+use crate::registry::{Choices, Concern, Decisions, names, trust};
 
 /// What was decided, and whom that vetoes.
 #[derive(Debug, Default)]
@@ -29,8 +29,6 @@ pub(in super::super) struct Decided {
     pub(in super::super) blocked: BTreeMap<OwnerId, String>,
     pub(in super::super) blocked_keys: BTreeMap<PublicKey, String>,
     pub(in super::super) vetoed: BTreeMap<OwnerId, Veto>,
-    /// What was decided, counted.
-    pub(in super::super) count: u64,
     /// Who was trusted when that was looked at last.
     pub(in super::super) trusted: BTreeSet<OwnerId>,
     /// The position of the last change when something of an owner was used last.
@@ -70,7 +68,6 @@ impl State {
         record: RecordId,
     ) -> Result<(), Failure> {
         let decided = &mut self.decided;
-        decided.count += 1;
         match Namespace::parse(namespace)? {
             Namespace::Bare => {
                 let name = release.name.clone();
@@ -163,8 +160,8 @@ impl State {
 
 #[async_trait]
 impl Choices for MemoryRegistry {
-    fn decisions(&self) -> u64 {
-        self.state().decided.count
+    fn decisions(&self) -> &Decisions {
+        &self.decisions
     }
 
     async fn policy(&self) -> Result<Policy> {
@@ -176,11 +173,12 @@ impl Choices for MemoryRegistry {
             let anchors = state.decided.anchors.clone();
             let decisions = decision.checked(&state.own, anchors)?;
             decisions.into_iter().for_each(|one| state.decide(one));
-            state.decided.count += 1;
             let evicted: Vec<_> = state.evicted.iter().copied().collect();
             state.reconsider(evicted);
             Ok(state.refresh_trusted()?)
-        })
+        })?;
+        self.decisions.add(Concern::All);
+        Ok(())
     }
 
     async fn write_as(&self, owners: Vec<OwnerId>) -> Result<()> {
@@ -196,10 +194,8 @@ impl Choices for MemoryRegistry {
             .expect("no holder of this lock can panic");
         *viewer = Arc::new(Viewer::new(owners));
         drop(viewer);
-        self.change(|state| {
-            state.decided.count += 1;
-            Ok(())
-        })
+        self.decisions.add(Concern::All);
+        Ok(())
     }
 
     async fn used(
@@ -208,7 +204,12 @@ impl Choices for MemoryRegistry {
         release: &ReleaseKey,
         record: RecordId,
     ) -> Result<()> {
-        self.change(|state| state.used(namespace, release, record))
+        self.change(|state| state.used(namespace, release, record))?;
+        self.decisions.add(match Namespace::parse(namespace) {
+            Ok(Namespace::Label(_)) | Err(_) => Concern::All,
+            Ok(_) => Concern::Name(release.name.clone()),
+        });
+        Ok(())
     }
 
     async fn trust(&self, owner: OwnerId, name: Option<&CanonicalName>) -> Result<OwnerTrust> {

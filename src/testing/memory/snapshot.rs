@@ -1,6 +1,6 @@
 //! What the model holds, as the rules for views read it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ggen_protocols::catalogue::{Fact, Feed, Namespace, Register, Slot, Status};
 use ggen_protocols::id::{CanonicalName, Label, OwnerId, PublicKey, RecordId, ReleaseKey};
@@ -55,6 +55,15 @@ impl Snapshot for State {
             .collect())
     }
 
+    fn register(
+        &self,
+        owner: OwnerId,
+        name: &CanonicalName,
+        version: Option<&Version>,
+    ) -> Result<Option<Register>, Fault> {
+        Ok(self.registers(owner, name)?.remove(&version.cloned()))
+    }
+
     fn owners(&self, name: &CanonicalName) -> Result<Vec<OwnerId>, Fault> {
         let packages = self.packages().into_iter();
         let named = packages.filter(|(_, other)| other == name);
@@ -70,6 +79,14 @@ impl Snapshot for State {
         let owners = self.owners(name)?.into_iter();
         let later = owners.filter(|owner| after.is_none_or(|after| *owner > after));
         Ok(later.take(limit).collect())
+    }
+
+    fn names(&self, prefix: &str, limit: usize) -> Result<Vec<CanonicalName>, Fault> {
+        let packages = self.packages().into_iter().map(|(_, name)| name);
+        let names: BTreeSet<_> = packages
+            .filter(|name| name.as_str().starts_with(prefix))
+            .collect();
+        Ok(names.into_iter().take(limit).collect())
     }
 
     fn has_package(&self, owner: OwnerId, name: &CanonicalName) -> Result<bool, Fault> {
@@ -182,6 +199,10 @@ impl Snapshot for State {
         Ok(of_package
             .map(|(key, record)| (key.version.clone(), *record))
             .collect())
+    }
+
+    fn content(&self, release: &ReleaseKey) -> Result<Option<RecordId>, Fault> {
+        Ok(self.decided.contents.get(release).copied())
     }
 
     fn anchors(&self) -> Result<BTreeMap<OwnerId, Anchor>, Fault> {

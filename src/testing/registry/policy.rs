@@ -9,7 +9,7 @@ use ggen_protocols::trust::{Anchor, FULL, Level, PARTIAL};
 use ggen_protocols::view::Mode;
 
 use super::{Author, assert_refused, id, name, refused, texts, with_identity};
-use crate::registry::evidence::{Kind, Question};
+use crate::registry::evidence::{Evidence, Kind, Question};
 use crate::registry::local::OpenOptions;
 use crate::registry::policy::{Decision, OwnerStatus};
 use crate::registry::{Catalogue, Choices, RegistryError, Release, Standing};
@@ -196,11 +196,15 @@ async fn a_label_means_its_pin_or_who_bears_it((catalogue, choices): &Both) {
 async fn what_is_decided_is_counted((catalogue, choices): &Both) {
     let mut alice = Author::new(1);
     let record = alice.publish("http@1.0.0", "a");
-    let mut last = choices.decisions();
+    let mut last = choices.decisions().count();
     catalogue.admit(vec![record.clone()]).await.unwrap();
-    assert_eq!(choices.decisions(), last, "a record decides nothing");
+    assert_eq!(
+        choices.decisions().count(),
+        last,
+        "a record decides nothing"
+    );
     let mut is_other = |what: &str| {
-        let now = choices.decisions();
+        let now = choices.decisions().count();
         assert_ne!(now, last, "{what}");
         last = now;
     };
@@ -570,10 +574,7 @@ async fn what_contradicts_itself_is_evidence((catalogue, choices): &Both) {
         evidence.check().unwrap();
         evidence
     };
-    let kinds = |evidence: &crate::registry::evidence::Evidence| {
-        let items = evidence.items.iter();
-        items.map(|item| item.kind).collect::<Vec<_>>()
-    };
+    let kinds = |found: &Evidence| found.items.iter().map(|item| item.kind).collect::<Vec<_>>();
     assert_eq!(kinds(&asked(None).await), [Kind::Frozen, Kind::Conflict]);
     let evidence = asked(Some(alice.owner())).await;
     assert_eq!(kinds(&evidence), [Kind::Forked, Kind::Conflict]);

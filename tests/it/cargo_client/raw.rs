@@ -15,14 +15,14 @@ use crate::archive::{Tarball, inspect};
 use crate::gateway::{Served, served};
 use crate::place::DEADLINE;
 
-struct Reply {
-    status: u16,
+pub(super) struct Reply {
+    pub(super) status: u16,
     head: String,
     body: Vec<u8>,
 }
 
 impl Reply {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().skip(1);
         lines.find_map(|line| {
             let (found, value) = line.split_once(": ")?;
@@ -30,11 +30,11 @@ impl Reply {
         })
     }
 
-    fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    fn lines(&self) -> Vec<Value> {
+    pub(super) fn lines(&self) -> Vec<Value> {
         assert_eq!(self.status, 200, "{}", self.text());
         let lines = self.text().lines();
         lines
@@ -67,7 +67,7 @@ async fn get_with(served: &Served, path: &str, headers: &str) -> Reply {
     }
 }
 
-async fn get(served: &Served, path: &str) -> Reply {
+pub(super) async fn get(served: &Served, path: &str) -> Reply {
     get_with(served, path, "").await
 }
 
@@ -81,13 +81,29 @@ fn release(
     let manifest = format!("[package]\nname = \"{name}\"\nversion = \"{version}\"\n{more}");
     let path = format!("{name}-{version}/Cargo.toml");
     let archive = Tarball::new().file(&path, manifest.as_bytes()).gzip();
-    let mut metadata = inspect(&archive).unwrap().metadata.unwrap();
-    metadata.published_at = "2026-11-23T10:20:30Z".parse().unwrap();
-    let publish = Publish::from_metadata(&metadata).unwrap();
-    (author.write(Body::Publish(Box::new(publish))), archive)
+    (record_of(author, &archive), archive)
 }
 
-async fn publish(served: &Served, author: &mut Author, name: &str, version: &str) -> Vec<u8> {
+fn record_of(author: &mut Author, archive: &[u8]) -> Verified<Record> {
+    let mut metadata = inspect(archive).unwrap().metadata.unwrap();
+    metadata.published_at = "2026-11-23T10:20:30Z".parse().unwrap();
+    let publish = Publish::from_metadata(&metadata).unwrap();
+    author.write(Body::Publish(Box::new(publish)))
+}
+
+/// Publishes this archive.
+pub(super) async fn publish_archive(served: &Served, author: &mut Author, archive: Vec<u8>) {
+    let envelope = record_of(author, &archive).envelope().clone();
+    let mut bytes = archive.as_slice();
+    served.node.publish(envelope, &mut bytes).await.unwrap();
+}
+
+pub(super) async fn publish(
+    served: &Served,
+    author: &mut Author,
+    name: &str,
+    version: &str,
+) -> Vec<u8> {
     let (record, archive) = release(author, name, version, "");
     let envelope = record.envelope().clone();
     let mut bytes = archive.as_slice();

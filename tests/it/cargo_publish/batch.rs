@@ -33,6 +33,33 @@ fn default_dependencies_are_adopted_only_within_a_batch_and_only_when_asked_to()
 }
 
 #[test]
+fn a_release_that_is_out_keeps_what_it_was_bound_to_in_whatever_batch_it_comes_again() {
+    let place = Place::new();
+    let lower = library(&place, "lower", "1.0.0", "", "");
+    let needs = "[dependencies]\nlower = \"1\"\nlatecomer = \"1\"\n";
+    let upper = library(&place, "upper", "1.0.0", needs, "");
+    place.json(&["publish", &lower, &upper, "--adopt-dependencies"]);
+
+    let late = library(&place, "latecomer", "1.0.0", "", "");
+    let all = ["publish", &late, &lower, &upper, "--adopt-dependencies"];
+    let report = place.json(&all);
+    let counts =
+        |report: &Value| ["published", "unchanged", "failed"].map(|key| report[key].clone());
+    assert_eq!(counts(&report), [1, 2, 0].map(Value::from), "{report}");
+    assert_eq!(report["packages"][2]["adopted"], json!(["lower"]));
+    assert_eq!(report["packages"][2]["left"], json!(["latecomer"]));
+    assert_eq!(source(&place, "upper", "latecomer"), "default");
+
+    // Alone, and without the wish.
+    let report = place.json(&["publish", &upper]);
+    assert_eq!(counts(&report), [0, 1, 0].map(Value::from), "{report}");
+    // What has other bytes is no release that is out.
+    library(&place, "upper", "1.0.0", needs, "//! Other bytes.");
+    let said = place.refused(1, &["publish", &upper]);
+    assert!(said.contains("other content"), "{said}");
+}
+
+#[test]
 fn a_configuration_is_added_to_and_nothing_of_it_is_lost() {
     let place = Place::new();
     let file = place.path("config.toml");

@@ -9,6 +9,7 @@ use ggen_marketplace::crypto::Passphrase;
 
 use super::Publisher;
 use crate::cargo_client::{CargoHome, told};
+use crate::cli::terminal::Terminal;
 use crate::place::{Place, Up, ended, eventually};
 
 /// One whose key is locked.
@@ -34,6 +35,60 @@ fn passphrase_file(publisher: &Publisher, text: &str) -> std::path::PathBuf {
     fs::write(&path, text).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     path
+}
+
+/// Cargo on a terminal of its own, which it shares with what it starts. Its shell says how it ended and stays until
+/// a line is typed.
+fn on_terminal(publisher: &Publisher, dir: &Path) -> Terminal {
+    let cargo = publisher.cargo.cargo(dir, PUBLISH);
+    let mut command = std::process::Command::new("setsid");
+    let script = "trap : INT; \"$@\"; echo \"ended with $?\" >&2; read -r line";
+    command.args(["--ctty", "sh", "-c", script, "sh"]);
+    command.arg(cargo.get_program()).args(cargo.get_args());
+    command.current_dir(dir);
+    for (name, value) in cargo.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.env_remove("MARKET_PASSPHRASE_FILE");
+    Terminal::of(command)
+}
+
+#[test]
+fn cargos_user_is_asked_for_the_passphrase_on_the_terminal() {
+    let publisher = locked();
+    let dir = publisher.library("parser", "1.0.0", "", "");
+    let mut terminal = on_terminal(&publisher, &dir);
+    terminal.shows("passphrase of the key `identity`: ");
+    assert!(!terminal.echoes());
+    terminal.types("open sesame");
+    terminal.shows("ended with 0");
+    assert!(terminal.echoes());
+    terminal.types("");
+    assert!(terminal.child.wait().unwrap().success());
+    let shown = &terminal.shown;
+    assert!(!shown.contains("sesame"), "{shown}");
+    assert_eq!(shown.matches("passphrase of").count(), 1, "{shown}");
+    assert_eq!(publisher.info("parser")["versions_total"], 1);
+}
+
+#[test]
+fn cargos_user_who_interrupts_the_question_has_the_terminal_back() {
+    let publisher = locked();
+    let dir = publisher.library("parser", "1.0.0", "", "");
+    let mut terminal = on_terminal(&publisher, &dir);
+    terminal.shows("passphrase of the key `identity`: ");
+    assert!(!terminal.echoes());
+    // Control-C goes to cargo and to whom it waits for.
+    terminal.presses(&[3]);
+    terminal.shows("ended with");
+    eventually(|| terminal.echoes(), |echoes| *echoes);
+    terminal.types("");
+    assert!(terminal.child.wait().unwrap().success());
+    assert_eq!(publisher.place.json(&["status"])["records"], 0);
+    assert!(!is_held(&publisher.place));
 }
 
 const PUBLISH: &[&str] = &["publish", "--registry", "own-local", "--no-verify"];

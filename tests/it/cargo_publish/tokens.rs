@@ -1,19 +1,18 @@
 //! Publishing with a token: what it allows, and what else it takes.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
 
 use super::Publisher;
 use crate::cargo_client::{CargoHome, told};
-use crate::place::{DEADLINE, Place, Up, ended};
+use crate::place::{Place, Up, ended};
 
-const ALL: &[&str] = &["publish-new", "publish-update", "yank", "change-owners"];
+pub(super) const ALL: &[&str] = &["publish-new", "publish-update", "yank", "change-owners"];
 
 /// One whose cargo sends tokens.
-fn with_tokens() -> Publisher {
+pub(super) fn with_tokens() -> Publisher {
     let place = Place::new();
     let up = Up::start(&place, &[]);
     let publisher = Publisher {
@@ -26,14 +25,14 @@ fn with_tokens() -> Publisher {
 }
 
 impl Publisher {
-    fn token(&self, scopes: &[&str]) -> String {
+    pub(super) fn token(&self, scopes: &[&str]) -> String {
         let scopes = scopes.iter().flat_map(|scope| ["--scope", scope]);
         let args: Vec<_> = ["token", "new"].into_iter().chain(scopes).collect();
         self.place.json(&args)["token"].as_str().unwrap().to_owned()
     }
 
     /// Logs in with a token, as a user pastes it.
-    fn log_in(&self, token: &str) {
+    pub(super) fn log_in(&self, token: &str) {
         let dir = self.cargo.path("");
         let mut login = self
             .cargo
@@ -47,32 +46,13 @@ impl Publisher {
         assert!(child.wait().unwrap().success());
     }
 
-    fn unlock(&self) {
+    pub(super) fn unlock(&self) {
         assert!(self.place.run(&["key", "unlock"]).status.success());
     }
 
     /// Sends a request; returns the status and the JSON that came.
     pub(super) fn send(&self, method: &str, path: &str, token: &str, body: &[u8]) -> (u16, Value) {
-        let host = self.up.told("http").strip_prefix("http://").unwrap();
-        let mut stream = TcpStream::connect(host).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        let kind = match method {
-            "PUT" => "application/octet-stream",
-            _ => "application/json",
-        };
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {token}\r\nContent-Type: {kind}\r\n\
-             Content-Length: {}\r\nConnection: close\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(body).unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        let text = String::from_utf8(answer).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, serde_json::from_str(body).unwrap())
+        self.up.send(method, path, token, body)
     }
 }
 

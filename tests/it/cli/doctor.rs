@@ -157,16 +157,26 @@ fn a_running_node_is_asked_how_it_is() {
     assert_eq!(wrong(&alone, "peers")[0]["verdict"], "warning");
     // It took a free port, and others' lock files name the usual one.
     assert_eq!(wrong(&alone, "canonical")[0]["verdict"], "warning");
-    let ours = report(&place, 0, &["--canonical", up.told("http")], &[]);
-    assert_eq!(wrong(&ours, "canonical"), Vec::<&Value>::new());
+    let told = wrong(&alone, "canonical")[0]["found"].as_str().unwrap();
+    assert!(told.contains("http://127.0.0.1:7878,") && told.contains(up.told("http")));
 
     let addr = up.told("addr").to_owned();
-    let up_other = Up::start(&other, &["--bootstrap", &addr]);
+    let own = ["--canonical", "http://127.0.0.1:9"];
+    let up_other = Up::start(
+        &other,
+        &[&["--bootstrap", addr.as_str()], &own[..]].concat(),
+    );
     eventually(
         || other.json(&["status"]),
         |status| status["peers"] == 1 && status["caught_up"]["complete"] == true,
     );
     let found = report(&other, 0, &[], &[]);
+    // What it was started with counts, not what is usual.
+    let told = wrong(&found, "canonical")[0]["found"].as_str().unwrap();
+    assert!(
+        told.starts_with("lock files name http://127.0.0.1:9"),
+        "{told}"
+    );
     for name in ["peers", "caught up"] {
         assert_eq!(wrong(&found, name), Vec::<&Value>::new());
     }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Instant;
 
@@ -18,23 +18,27 @@ use crate::place::{DEADLINE, Place};
 const PASSPHRASE: &str = "typed 5B1D and never shown";
 
 /// A command that runs on a terminal of its own.
-struct Terminal {
-    child: Child,
+pub(crate) struct Terminal {
+    pub(crate) child: Child,
     keyboard: File,
     slave: OwnedFd,
     screen: mpsc::Receiver<Vec<u8>>,
-    shown: String,
+    pub(crate) shown: String,
 }
 
 impl Terminal {
     fn run(place: &Place, args: &[&str]) -> Self {
+        Self::of(place.market(args))
+    }
+
+    /// Runs a command there, of which only standard output goes elsewhere.
+    pub(crate) fn of(mut command: Command) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
         let name = ptsname(&master, Vec::new()).unwrap();
         let flags = OFlags::RDWR | OFlags::NOCTTY;
         let slave = rustix::fs::open(&name, flags, Mode::empty()).unwrap();
-        let mut command = place.market(args);
         command.stdin(slave.try_clone().unwrap());
         command.stderr(slave.try_clone().unwrap());
         command.stdout(Stdio::null());
@@ -60,7 +64,7 @@ impl Terminal {
     }
 
     /// Waits until this is on the screen.
-    fn shows(&mut self, text: &str) {
+    pub(crate) fn shows(&mut self, text: &str) {
         let end = Instant::now() + DEADLINE;
         while !self.shown.contains(text) {
             let left = end.saturating_duration_since(Instant::now());
@@ -71,12 +75,17 @@ impl Terminal {
         }
     }
 
-    fn types(&mut self, line: &str) {
-        self.keyboard.write_all(line.as_bytes()).unwrap();
-        self.keyboard.write_all(b"\n").unwrap();
+    pub(crate) fn types(&mut self, line: &str) {
+        self.presses(line.as_bytes());
+        self.presses(b"\n");
     }
 
-    fn echoes(&self) -> bool {
+    /// Presses keys.
+    pub(crate) fn presses(&mut self, keys: &[u8]) {
+        self.keyboard.write_all(keys).unwrap();
+    }
+
+    pub(crate) fn echoes(&self) -> bool {
         let modes = tcgetattr(&self.slave).unwrap().local_modes;
         modes.contains(LocalModes::ECHO)
     }
@@ -124,12 +133,17 @@ fn passphrases_that_differ_or_are_empty_make_no_key() {
 
 #[test]
 fn an_interruption_does_not_leave_the_terminal_mute() {
-    let place = Place::empty();
-    let mut terminal = Terminal::run(&place, &["init"]);
-    terminal.shows("passphrase for");
-    assert!(!terminal.echoes());
-    let pid = Pid::from_child(&terminal.child);
-    kill_process(pid, Signal::INT).unwrap();
-    assert_eq!(terminal.child.wait().unwrap().code(), Some(1));
-    assert!(terminal.echoes());
+    // What a user, a system that ends all, and a terminal that goes away send.
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT] {
+        let place = Place::empty();
+        let mut terminal = Terminal::run(&place, &["init"]);
+        terminal.shows("passphrase for");
+        assert!(!terminal.echoes());
+        let pid = Pid::from_child(&terminal.child);
+        kill_process(pid, signal).unwrap();
+        let ended = terminal.child.wait().unwrap();
+        assert_eq!(ended.code(), Some(1), "{signal:?}: {ended}");
+        assert!(terminal.echoes(), "{signal:?}");
+        assert!(!place.path("home/keys/identity.pem").exists());
+    }
 }

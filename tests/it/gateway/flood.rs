@@ -10,8 +10,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::place::{Place, Up};
 
-/// How long an answer may take while others do their worst. It takes milliseconds otherwise.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long an answer may take while others do their worst: less than a stalled connection may rest, so that nobody is
+/// answered only because others were cut off. It takes milliseconds otherwise.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(25);
 const STALLED: usize = 1000;
 
 struct Target {

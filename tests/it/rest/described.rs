@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::world;
 
 /// Whether a value is what a schema says, as far as we use schemas. Properties that are not described are refused.
-fn check(api: &Value, schema: &Value, value: &Value) -> Result<(), String> {
+pub(super) fn check(api: &Value, schema: &Value, value: &Value) -> Result<(), String> {
     let schema = match schema["$ref"].as_str() {
         Some(at) => api.pointer(at.strip_prefix('#').unwrap()).ok_or(at)?,
         None => schema,

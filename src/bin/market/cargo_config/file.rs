@@ -52,12 +52,18 @@ fn merged(before: &str, blocks: &[Block], force: bool) -> anyhow::Result<String>
     for block in blocks {
         let (kind, name) = &block.path;
         let found = there.get(*kind).and_then(|tables| tables.get(name));
+        if let Some(other) = same_source(&there, block) {
+            bail!(
+                "it has a [source.{other}] of {name}, and cargo takes one source for an address: take that out first"
+            );
+        }
         match found {
             Some(Value::Table(table)) if has(table, &block.table) => continue,
             Some(_) if !force => bail!(
-                "it has another [{kind}.{name}]: name the registry otherwise with --name, or replace it with --force"
+                "it has another {}: replace it with --force, or name a registry otherwise with --name",
+                block.header()
             ),
-            Some(_) => text = without(&text, kind, name),
+            Some(_) => text = without(&text, &block.header()),
             None => {}
         }
         if !text.is_empty() {
@@ -94,9 +100,18 @@ fn has(table: &Table, wanted: &Table) -> bool {
     wanted.all(|(key, value)| table.get(key) == Some(value))
 }
 
+/// The source under another name that is the same to cargo as that of a block.
+fn same_source<'a>(there: &'a Table, block: &Block) -> Option<&'a String> {
+    let address = block.table.get("registry")?;
+    let mut sources = there.get("source")?.as_table()?.iter();
+    let is_same = |(name, source): &(&String, &Value)| {
+        source.get("registry") == Some(address) && **name != block.path.1
+    };
+    Some(sources.find(is_same)?.0)
+}
+
 /// The text without the table of this name, from its header to the next one.
-fn without(text: &str, kind: &str, name: &str) -> String {
-    let header = format!("[{kind}.{name}]");
+fn without(text: &str, header: &str) -> String {
     let mut kept = String::new();
     let mut skipping = false;
     for line in text.split_inclusive('\n') {
@@ -172,6 +187,28 @@ mod tests {
             after,
             "[net]\nretry = 1\n\n[registries.acme]\nindex = \"sparse+http://a/\"\n"
         );
+    }
+
+    #[test]
+    fn a_source_is_called_as_its_address_and_has_no_other_name() {
+        let address = "sparse+http://a/";
+        let source = |replacement: &str| {
+            let text = format!("registry = \"{address}\"\nreplace-with = \"{replacement}\"\n");
+            Block {
+                path: ("source", address.to_owned()),
+                table: text.parse().unwrap(),
+            }
+        };
+        let text = source("one").text();
+        assert!(
+            text.starts_with("[source.\"sparse+http://a/\"]\n"),
+            "{text}"
+        );
+        let after = merged(&text, &[source("other")], true).unwrap();
+        assert_eq!(after.trim_start(), source("other").text());
+        let before = text.replace("\"sparse+http://a/\"]", "acme]");
+        let error = merged(&before, &[source("one")], true).unwrap_err();
+        assert!(error.to_string().contains("[source.acme]"), "{error}");
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Context;
-use ggen_marketplace::archive::index::Canonical;
 use ggen_marketplace::assemble::Layout;
 use ggen_marketplace::control::Client;
 use ggen_marketplace::gateway::{self, GatewayError};
@@ -33,7 +32,7 @@ pub(super) async fn look(access: &Access, layout: &Layout, args: &Args, runs: bo
             "node",
             format!("runs, version {}", status.version),
         ));
-        checks.extend(address(&status, &args.canonical));
+        checks.extend(address(&status));
         checks.extend(peers(&status));
         checks.push(reach(&status));
         checks.push(index(&status));
@@ -67,26 +66,26 @@ pub(super) async fn port_without_node(http: SocketAddr) -> Check {
 }
 
 /// Whether addresses of indexes, which all nodes of the swarm share, lead to this node on this machine.
-fn address(status: &Status, canonical: &Canonical) -> Vec<Check> {
+fn address(status: &Status) -> Vec<Check> {
     let Some(http) = &status.http else {
         let found = "the node answers no HTTP: cargo cannot use it";
         return vec![Check::problem("http", found, "restart it: market up")];
     };
     let mut checks = vec![Check::ok("http", http.clone())];
-    checks.push(match canonical.base().trim_end_matches('/') == http {
-        true => Check::ok("canonical", canonical.base().to_owned()),
-        false => Check::warning(
-            "canonical",
-            format!(
-                "lock files name {}, and this node answers at {http}",
-                canonical.base()
+    // What it was started with; it says nothing only where it serves no index.
+    if let Some(base) = &status.canonical {
+        checks.push(match base.trim_end_matches('/') == http {
+            true => Check::ok("canonical", base.clone()),
+            false => Check::warning(
+                "canonical",
+                format!("lock files name {base}, and this node answers at {http}"),
+                format!(
+                    "market up --http {}, if that is where you want it",
+                    without_scheme(base)
+                ),
             ),
-            format!(
-                "market up --http {}, if that is where you want it",
-                without_scheme(canonical.base())
-            ),
-        ),
-    });
+        });
+    }
     checks
 }
 
@@ -145,7 +144,8 @@ fn reach(status: &Status) -> Check {
     }
 }
 
-/// From where an address can be reached.
+/// From where an address can be reached. Those set apart for documents and tests lead nowhere in the world; a
+/// machine that has one all the same sits behind something that translates it, like those of a site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Width {
     Machine,
@@ -158,18 +158,33 @@ fn ip(multiaddr: &str) -> Option<IpAddr> {
 }
 
 fn width(ip: IpAddr) -> Width {
-    let is_site = match ip {
-        // 100.64.0.0/10 lies behind a provider's NAT (RFC 6598).
+    if ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() {
+        return Width::Machine;
+    }
+    let (nowhere, site) = match ip.to_canonical() {
         IpAddr::V4(ip) => {
             let [first, second, ..] = ip.octets();
-            ip.is_private() || ip.is_link_local() || (first == 100 && second & 0xc0 == 64)
+            let tests = first == 198 && second & 0xfe == 18; // RFC 2544
+            let reserved = first >= 240;
+            let provider = first == 100 && second & 0xc0 == 64; // Behind a provider's NAT: RFC 6598.
+            (
+                ip.is_documentation() || tests || reserved,
+                ip.is_private() || ip.is_link_local() || provider,
+            )
         }
-        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
+        IpAddr::V6(ip) => {
+            let [first, second, ..] = ip.segments();
+            let documents =
+                (first, second) == (0x2001, 0xdb8) || (first == 0x3fff && second < 0x1000); // RFC 3849, RFC 9637
+            (
+                documents,
+                ip.is_unique_local() || ip.is_unicast_link_local(),
+            )
+        }
     };
-    match is_site {
-        _ if ip.is_loopback() => Width::Machine,
-        true => Width::Site,
-        false => Width::World,
+    match (nowhere, site) {
+        (true, _) | (_, true) => Width::Site,
+        _ => Width::World,
     }
 }
 
@@ -260,8 +275,16 @@ mod tests {
             ("/ip6/fe80::1/tcp/1", Width::Site),
             ("/ip6/fd00::1/tcp/1", Width::Site),
             ("/ip4/100.128.0.1/tcp/1", Width::World),
-            ("/ip4/203.0.113.5/tcp/1", Width::World),
-            ("/ip6/2001:db8::1/tcp/1", Width::World),
+            ("/ip4/203.0.114.5/tcp/1", Width::World),
+            ("/ip6/2001:db9::1/tcp/1", Width::World),
+            ("/ip4/192.0.2.2/tcp/1", Width::Site),
+            ("/ip4/198.51.100.1/tcp/1", Width::Site),
+            ("/ip4/203.0.113.5/tcp/1", Width::Site),
+            ("/ip4/198.19.0.1/tcp/1", Width::Site),
+            ("/ip6/2001:db8::1/tcp/1", Width::Site),
+            ("/ip6/3fff::1/tcp/1", Width::Site),
+            ("/ip6/::ffff:192.168.1.1/tcp/1", Width::Site),
+            ("/ip4/0.0.0.0/tcp/1", Width::Machine),
         ] {
             assert_eq!(ip(address).map(width), Some(wide), "{address}");
         }
