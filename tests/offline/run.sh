@@ -77,6 +77,7 @@ on() {
 up() {
     local node=$1 until=$((SECONDS + deadline))
     shift
+    : > "$folder/$node.ready"
     # Not by `on`: a function in the background is a shell of its own, and signals would end there.
     "$market" --home "$folder/$node" up --network offline --no-mdns "$@" \
         > "$folder/$node.ready" 2> "$folder/$node.log" &
@@ -174,8 +175,9 @@ fetched=$(find "$CARGO_HOME/registry/cache" -name '*.crate' | wc -l)
 [ "$fetched" = "$count" ] || fail "cargo fetched $fetched crates, not $count"
 step "fetched $count crates from it, each byte for byte what was published"
 
+stop mirror
+
 if [ "$what" = build ]; then
-    stop mirror
     nice -n 10 cargo build --locked --offline --quiet --target-dir "$folder/target"
     "$folder/target/debug/market" --version
     step "built with nothing but them"

@@ -14,6 +14,7 @@ mod fetch;
 mod info;
 mod init;
 mod key;
+mod log;
 mod namespace;
 mod output;
 mod owner;
@@ -36,7 +37,6 @@ mod verify;
 mod versions;
 mod yank;
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -44,7 +44,6 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use ggen_marketplace::assemble::Layout;
 use rustix::process::{Resource, Rlimit, setrlimit};
-use tracing_subscriber::EnvFilter;
 
 use output::Output;
 use up::Interrupts;
@@ -268,7 +267,7 @@ fn wrong_usage(error: &clap::Error) -> ExitCode {
     error.exit()
 }
 
-/// Logs go to standard error. What to log: `MARKET_LOG`, in the syntax of `RUST_LOG`.
+/// How much is logged unless the user says otherwise.
 fn start_log(command: &Command) {
     // The blob store's crate calls it an error that it was closed while it waited; what really fails comes
     // back to us.
@@ -278,10 +277,5 @@ fn start_log(command: &Command) {
         Command::Demo(_) => "off",
         _ => "off,ggen_marketplace=warn",
     };
-    let filter = EnvFilter::try_from_env("MARKET_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    log::start(default);
 }

@@ -229,7 +229,8 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-fn is_shown(c: char) -> bool {
+/// Whether a character is nothing that a terminal obeys or that hides or turns what stands around it.
+pub(crate) fn is_shown(c: char) -> bool {
     let harmful = matches!(
         c,
         '\u{61c}'
